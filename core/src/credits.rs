@@ -1,0 +1,430 @@
+//! The credit ledger: requests, their fingerprints, and what they do to a balance.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use crate::customers::{Identifier, Uuid};
+use crate::outcome::{Detail, Refusal, invalid};
+use crate::text::{self, MAX_REFERENCE_BYTES, is_solid};
+
+/// What null reads as for a credit type.
+pub const DEFAULT_CREDIT_TYPE: &str = "credits";
+/// Keys that begin so are the extension's own.
+pub const RESERVED_KEY_PREFIX: &str = "billing_rpc:";
+/// Rows of history when nothing is said.
+pub const DEFAULT_HISTORY_ROWS: i64 = 50;
+/// Rows of history at the most.
+pub const MAX_HISTORY_ROWS: i64 = 1_000;
+
+/// Kinds of ledger entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Credits paid for.
+    Purchase,
+    /// Credits given.
+    Grant,
+    /// Credits used.
+    Spend,
+}
+
+impl EntryKind {
+    /// As stored and answered.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EntryKind::Purchase => "purchase",
+            EntryKind::Grant => "grant",
+            EntryKind::Spend => "spend",
+        }
+    }
+}
+
+/// An amount of money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Money {
+    /// Minor units, zero or more.
+    pub amount_minor: i64,
+    /// ISO 4217, lower case.
+    pub currency: String,
+}
+
+impl Money {
+    /// Both parts, or neither.
+    pub fn parse(amount_minor: Option<i64>, currency: Option<&str>) -> Result<Option<Money>, Detail> {
+        if amount_minor.is_some_and(|amount| amount < 0) {
+            return Err(Detail::AmountNegative);
+        }
+        if let Some(currency) = currency
+            && (currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        {
+            return Err(Detail::CurrencyInvalid);
+        }
+        match (amount_minor, currency) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(Detail::AmountWithoutCurrency),
+            (None, Some(_)) => Err(Detail::CurrencyWithoutAmount),
+            (Some(amount_minor), Some(currency)) => {
+                Ok(Some(Money { amount_minor, currency: currency.to_ascii_lowercase() }))
+            }
+        }
+    }
+}
+
+/// The business fact behind a purchase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `stripe:cs_...`, `stripe:pi_...` or `paystack:<reference>`.
+    pub source_ref: String,
+    /// The payment, as refunds and disputes will name it, where it is known.
+    pub payment_ref: Option<String>,
+}
+
+impl Source {
+    /// The source of a checkout session.
+    pub fn of_session(session_id: &str, payment_ref: Option<&str>) -> Source {
+        Source { source_ref: format!("stripe:{session_id}"), payment_ref: payment_ref.map(str::to_owned) }
+    }
+
+    /// Reads the two arguments that can name a source.
+    pub fn parse(session_id: Option<&str>, source_ref: Option<&str>) -> Result<Option<Source>, Detail> {
+        let session = match session_id {
+            None => None,
+            Some(id) if is_session_id(id) => Some(Source::of_session(id, None)),
+            Some(_) => return Err(Detail::StripeSessionIdInvalid),
+        };
+        let source = match source_ref {
+            None => None,
+            Some(text) => Some(Source::read(text).ok_or(Detail::SourceRefInvalid)?),
+        };
+        match (session, source) {
+            (Some(session), Some(source)) if session != source => Err(Detail::SourcesDiffer),
+            (session, source) => Ok(session.or(source)),
+        }
+    }
+
+    fn read(text: &str) -> Option<Source> {
+        if text.len() > MAX_REFERENCE_BYTES || !is_solid(text) {
+            return None;
+        }
+        let (provider, id) = text.split_once(':')?;
+        let payment_ref = match provider {
+            "stripe" if is_session_id(id) => None,
+            "stripe" if id.len() > 3 && id.starts_with("pi_") => Some(id.to_owned()),
+            "paystack" if !id.is_empty() => Some(id.to_owned()),
+            _ => return None,
+        };
+        Some(Source { source_ref: text.to_owned(), payment_ref })
+    }
+
+    /// The source that the payment itself would be, where the source is a checkout session.
+    pub fn payment_source(&self) -> Option<String> {
+        let payment = self.payment_ref.as_deref()?;
+        self.source_ref.starts_with("stripe:").then(|| format!("stripe:{payment}"))
+    }
+}
+
+/// Whether the text is a checkout session's id.
+pub fn is_session_id(text: &str) -> bool {
+    text.len() > "cs_".len()
+        && text.len() + "stripe:".len() <= MAX_REFERENCE_BYTES
+        && text.starts_with("cs_")
+        && is_solid(text)
+}
+
+/// The raw arguments of purchase, grant and spend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawRequest<'a> {
+    /// Any identifier.
+    pub user_id: Option<&'a str>,
+    /// Above zero.
+    pub credits: Option<i64>,
+    /// The caller's.
+    pub idempotency_key: Option<&'a str>,
+    /// Purchases only.
+    pub stripe_session_id: Option<&'a str>,
+    /// Purchases only.
+    pub amount_minor: Option<i64>,
+    /// Purchases only.
+    pub currency: Option<&'a str>,
+    /// Null reads as `credits`.
+    pub credit_type: Option<&'a str>,
+    /// Whether `expires_at` was given.
+    pub expires: bool,
+    /// Null reads as 0.
+    pub priority: Option<i32>,
+    /// JSON text; null reads as `{}`.
+    pub metadata: Option<&'a str>,
+    /// Purchases only.
+    pub source_ref: Option<&'a str>,
+}
+
+/// A request that is well formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// Which function was called.
+    pub kind: EntryKind,
+    /// Whose credits.
+    pub user: Identifier<'a>,
+    /// As the ledger will show it: below zero for a spend.
+    pub credits: i64,
+    /// Whose balance.
+    pub credit_type: Cow<'a, str>,
+    /// Unique over all credit calls.
+    pub idempotency_key: Cow<'a, str>,
+    /// What was paid.
+    pub money: Option<Money>,
+    /// What it stands for.
+    pub source: Option<Source>,
+}
+
+impl<'a> Request<'a> {
+    /// Validates the arguments, in their order.
+    pub fn parse(kind: EntryKind, raw: &RawRequest<'a>, external_ids: bool) -> Result<Request<'a>, Refusal> {
+        let user =
+            Identifier::classify(raw.user_id, external_ids).map_err(|unusable| invalid(unusable.detail()))?;
+        Request::parse_rest(kind, user, raw).map_err(invalid)
+    }
+
+    fn parse_rest(
+        kind: EntryKind,
+        user: Identifier<'a>,
+        raw: &RawRequest<'a>,
+    ) -> Result<Request<'a>, Detail> {
+        let credits = raw.credits.ok_or(Detail::CreditsMissing)?;
+        if credits <= 0 {
+            return Err(Detail::CreditsNotPositive);
+        }
+        let idempotency_key = text::IDEMPOTENCY_KEY.check(raw.idempotency_key)?;
+        if idempotency_key.starts_with(RESERVED_KEY_PREFIX) {
+            return Err(Detail::IdempotencyKeyReserved);
+        }
+        let money = Money::parse(raw.amount_minor, raw.currency)?;
+        let credit_type = credit_type(raw.credit_type)?;
+        if raw.expires || raw.priority.unwrap_or_default() != 0 {
+            return Err(Detail::NotSupportedYet);
+        }
+        if let Some(metadata) = raw.metadata {
+            text::check_object(metadata, Detail::MetadataNotAnObject, Detail::MetadataTooLarge)?;
+        }
+        Ok(Request {
+            kind,
+            user,
+            credits: if kind == EntryKind::Spend { -credits } else { credits },
+            credit_type: Cow::Borrowed(credit_type),
+            idempotency_key: Cow::Borrowed(idempotency_key),
+            money,
+            source: Source::parse(raw.stripe_session_id, raw.source_ref)?,
+        })
+    }
+
+    /// What the same key must stand for to be the same request: not metadata, not expiry.
+    pub fn fingerprint(&self, customer_id: &Uuid) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        hash.update(customer_id);
+        hash.update(self.credits.to_be_bytes());
+        let money = self.money.as_ref();
+        hash.update(money.map_or(-1, |money| money.amount_minor).to_be_bytes());
+        let source = self.source.as_ref().map(|source| source.source_ref.as_str());
+        let currency = money.map(|money| money.currency.as_str());
+        for text in [Some(self.kind.as_str()), Some(&self.credit_type), currency, source] {
+            // The length in front keeps neighbours apart; an absent text differs from an empty one.
+            hash.update(text.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
+            hash.update(text.unwrap_or_default());
+        }
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(&hash.finalize()[..16]);
+        fingerprint
+    }
+
+    /// The balance after the request, given the locked row.
+    pub fn apply_to(&self, row: Balance) -> Result<i64, Refusal> {
+        if self.credits < 0 && row.available() < self.credits.unsigned_abs() {
+            return Err(invalid(Detail::InsufficientCredits));
+        }
+        row.balance.checked_add(self.credits).ok_or(invalid(Detail::BalanceOverflow))
+    }
+}
+
+/// Reads a credit type argument: null is the default.
+pub fn credit_type(text: Option<&str>) -> Result<&str, Detail> {
+    match text {
+        None => Ok(DEFAULT_CREDIT_TYPE),
+        some => text::CREDIT_TYPE.check(some),
+    }
+}
+
+/// The locked row of `billing.balances`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Sum of all entries.
+    pub balance: i64,
+    /// Under open holds.
+    pub held: i64,
+}
+
+impl Balance {
+    /// What can be spent.
+    pub fn available(self) -> u64 {
+        u64::try_from(self.balance.saturating_sub(self.held)).unwrap_or_default()
+    }
+}
+
+/// How many rows a history call asks for; none where the argument is no positive number.
+pub fn history_rows(max_rows: Option<i32>) -> Option<i64> {
+    let rows = max_rows.map_or(DEFAULT_HISTORY_ROWS, i64::from);
+    (rows > 0).then(|| rows.min(MAX_HISTORY_ROWS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn raw<'a>() -> RawRequest<'a> {
+        RawRequest {
+            user_id: Some("42"),
+            credits: Some(10),
+            idempotency_key: Some("k"),
+            ..RawRequest::default()
+        }
+    }
+
+    fn detail(raw: RawRequest) -> Option<Detail> {
+        Request::parse(EntryKind::Purchase, &raw, false).err().map(|refusal| refusal.detail)
+    }
+
+    #[test]
+    fn each_argument_has_its_code() {
+        assert_eq!(detail(raw()), None);
+        let long = "x".repeat(256);
+        let big = format!("{{\"a\":\"{}\"}}", "x".repeat(16 * 1024));
+        for (request, expected) in [
+            (RawRequest { user_id: None, ..raw() }, Detail::UserIdBlank),
+            (RawRequest { user_id: Some("null"), ..raw() }, Detail::UserIdPlaceholder),
+            (RawRequest { user_id: Some("what is it"), ..raw() }, Detail::UserIdMalformed),
+            (RawRequest { credits: None, ..raw() }, Detail::CreditsMissing),
+            (RawRequest { credits: Some(0), ..raw() }, Detail::CreditsNotPositive),
+            (RawRequest { credits: Some(i64::MIN), ..raw() }, Detail::CreditsNotPositive),
+            (RawRequest { idempotency_key: None, ..raw() }, Detail::IdempotencyKeyMissing),
+            (RawRequest { idempotency_key: Some("\t"), ..raw() }, Detail::IdempotencyKeyBlank),
+            (RawRequest { idempotency_key: Some(&long), ..raw() }, Detail::IdempotencyKeyTooLong),
+            (RawRequest { idempotency_key: Some("billing_rpc:x"), ..raw() }, Detail::IdempotencyKeyReserved),
+            (RawRequest { amount_minor: Some(-1), ..raw() }, Detail::AmountNegative),
+            (RawRequest { amount_minor: Some(1), ..raw() }, Detail::AmountWithoutCurrency),
+            (RawRequest { currency: Some("eur"), ..raw() }, Detail::CurrencyWithoutAmount),
+            (RawRequest { amount_minor: Some(1), currency: Some("e"), ..raw() }, Detail::CurrencyInvalid),
+            (RawRequest { amount_minor: Some(1), currency: Some(""), ..raw() }, Detail::CurrencyInvalid),
+            (RawRequest { credit_type: Some(" "), ..raw() }, Detail::CreditTypeBlank),
+            (RawRequest { credit_type: Some(&long), ..raw() }, Detail::CreditTypeTooLong),
+            (RawRequest { expires: true, ..raw() }, Detail::NotSupportedYet),
+            (RawRequest { priority: Some(1), ..raw() }, Detail::NotSupportedYet),
+            (RawRequest { metadata: Some("[]"), ..raw() }, Detail::MetadataNotAnObject),
+            (RawRequest { metadata: Some(&big), ..raw() }, Detail::MetadataTooLarge),
+            (RawRequest { stripe_session_id: Some("pi_1"), ..raw() }, Detail::StripeSessionIdInvalid),
+            (RawRequest { stripe_session_id: Some(""), ..raw() }, Detail::StripeSessionIdInvalid),
+            (RawRequest { source_ref: Some("stripe:in_1"), ..raw() }, Detail::SourceRefInvalid),
+            (RawRequest { source_ref: Some("paystack:"), ..raw() }, Detail::SourceRefInvalid),
+            (RawRequest { source_ref: Some(&long), ..raw() }, Detail::SourceRefInvalid),
+            (
+                RawRequest { stripe_session_id: Some("cs_1"), source_ref: Some("stripe:cs_2"), ..raw() },
+                Detail::SourcesDiffer,
+            ),
+        ] {
+            assert_eq!(detail(request), Some(expected));
+        }
+    }
+
+    #[test]
+    fn sources_name_their_payment() {
+        let source = |session, source| Source::parse(session, source).unwrap().unwrap();
+        assert_eq!(source(Some("cs_1"), None), source(None, Some("stripe:cs_1")));
+        assert_eq!(source(Some("cs_1"), Some("stripe:cs_1")).payment_ref, None);
+        assert_eq!(source(None, Some("stripe:pi_1")).payment_ref.as_deref(), Some("pi_1"));
+        assert_eq!(source(None, Some("paystack:ref")).payment_ref.as_deref(), Some("ref"));
+        let tied = Source::of_session("cs_1", Some("pi_1"));
+        assert_eq!(tied.payment_source().as_deref(), Some("stripe:pi_1"));
+        assert_eq!(source(None, Some("paystack:ref")).payment_source(), None);
+    }
+
+    #[test]
+    fn spending_never_goes_below_zero_and_holds_are_kept() {
+        let spend = |credits| {
+            let raw = RawRequest { credits: Some(credits), ..raw() };
+            Request::parse(EntryKind::Spend, &raw, false).unwrap()
+        };
+        let row = Balance { balance: 10, held: 4 };
+        assert_eq!(spend(6).apply_to(row), Ok(4));
+        assert_eq!(spend(7).apply_to(row), Err(invalid(Detail::InsufficientCredits)));
+        assert_eq!(spend(i64::MAX).apply_to(row), Err(invalid(Detail::InsufficientCredits)));
+    }
+
+    #[test]
+    fn a_balance_stays_within_64_bits() {
+        let request = Request::parse(EntryKind::Grant, &raw(), false).unwrap();
+        let row = Balance { balance: i64::MAX - 10, held: 0 };
+        assert_eq!(request.apply_to(row), Ok(i64::MAX));
+        let row = Balance { balance: i64::MAX - 9, held: 0 };
+        assert_eq!(request.apply_to(row), Err(invalid(Detail::BalanceOverflow)));
+    }
+
+    #[test]
+    fn currency_is_compared_without_regard_to_case() {
+        let request = |currency| {
+            let raw = RawRequest { amount_minor: Some(5), currency: Some(currency), ..raw() };
+            Request::parse(EntryKind::Purchase, &raw, false).unwrap().fingerprint(&[1; 16])
+        };
+        assert_eq!(request("EUR"), request("eur"));
+        assert_ne!(request("EUR"), request("usd"));
+    }
+
+    #[test]
+    fn history_rows_have_bounds() {
+        assert_eq!(history_rows(None), Some(50));
+        assert_eq!(history_rows(Some(0)), None);
+        assert_eq!(history_rows(Some(i32::MIN)), None);
+        assert_eq!(history_rows(Some(i32::MAX)), Some(1_000));
+    }
+
+    proptest! {
+        #[test]
+        fn the_fingerprint_sees_every_parameter(
+            credits in 1i64..5, other_credits in 1i64..5, amount in 0i64..3, other_amount in 0i64..3,
+            type_ in "[ab]{1,2}", other_type in "[ab]{1,2}", source in "[ab]{1,2}", other_source in "[ab]{1,2}",
+            customer in 0u8..2, other_customer in 0u8..2,
+        ) {
+            let print = |credits, amount, type_: &str, source: &str, customer| {
+                let source = format!("paystack:{source}");
+                let raw = RawRequest {
+                    credits: Some(credits), amount_minor: Some(amount), currency: Some("eur"),
+                    credit_type: Some(type_), source_ref: Some(&source), ..raw()
+                };
+                Request::parse(EntryKind::Purchase, &raw, false).unwrap().fingerprint(&[customer; 16])
+            };
+            let same = (credits, amount, &type_, &source, customer)
+                == (other_credits, other_amount, &other_type, &other_source, other_customer);
+            prop_assert_eq!(
+                print(credits, amount, &type_, &source, customer)
+                    == print(other_credits, other_amount, &other_type, &other_source, other_customer),
+                same
+            );
+        }
+
+        #[test]
+        fn any_arguments_are_answered(
+            user: Option<String>, credits: Option<i64>, key: Option<String>, session: Option<String>,
+            amount: Option<i64>, currency: Option<String>, type_: Option<String>, source: Option<String>,
+            balance: i64, held: i64,
+        ) {
+            let raw = RawRequest {
+                user_id: user.as_deref(), credits, idempotency_key: key.as_deref(),
+                stripe_session_id: session.as_deref(), amount_minor: amount, currency: currency.as_deref(),
+                credit_type: type_.as_deref(), source_ref: source.as_deref(), ..RawRequest::default()
+            };
+            for kind in [EntryKind::Purchase, EntryKind::Grant, EntryKind::Spend] {
+                if let Ok(request) = Request::parse(kind, &raw, true) {
+                    let _ = request.apply_to(Balance { balance, held });
+                }
+            }
+        }
+    }
+}

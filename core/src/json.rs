@@ -1,0 +1,229 @@
+//! A view of JSON text that reads only what it is asked for.
+//!
+//! Bodies come from outside: whatever is not read may be as deep, as large or as odd as it likes
+//! (huge numbers, unpaired surrogates, duplicate keys) without making the rest unreadable. Of
+//! duplicate keys the last counts, as in jsonb.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON object, its members still unread.
+#[derive(Debug, Default)]
+pub struct Object<'a>(Vec<(Cow<'a, [u8]>, &'a RawValue)>);
+
+/// A JSON value that is not null, still unread.
+#[derive(Clone, Copy, Debug)]
+pub struct Value<'a>(&'a RawValue);
+
+impl<'a> Object<'a> {
+    /// Reads an object; none for other JSON and for what is no JSON.
+    pub fn parse(text: &'a str) -> Option<Object<'a>> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The member of that name; a null counts as absent.
+    pub fn get(&self, key: &str) -> Option<Value<'a>> {
+        let (_, raw) = self.0.iter().rev().find(|(name, _)| name.as_ref() == key.as_bytes())?;
+        (raw.get() != "null").then_some(Value(raw))
+    }
+
+    /// Whether there is a member of that name, null or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(name, _)| name.as_ref() == key.as_bytes())
+    }
+
+    /// The member as text.
+    pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
+        self.get(key)?.text()
+    }
+
+    /// The member as an object.
+    pub fn object(&self, key: &str) -> Option<Object<'a>> {
+        self.get(key)?.object()
+    }
+
+    /// The member as an id: text, or an expanded object that has a text `id`.
+    pub fn id(&self, key: &str) -> Option<Cow<'a, str>> {
+        let value = self.get(key)?;
+        value.text().or_else(|| value.object()?.text("id"))
+    }
+}
+
+impl<'a> Value<'a> {
+    /// A string, if it can be stored as text: no escaped NUL, no unpaired surrogate.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        let Bytes(bytes) = serde_json::from_str(self.0.get()).ok()?;
+        let text = match bytes {
+            Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).ok()?),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).ok()?),
+        };
+        (!text.contains('\0')).then_some(text)
+    }
+
+    /// An object.
+    pub fn object(self) -> Option<Object<'a>> {
+        Object::parse(self.0.get())
+    }
+
+    /// The elements of an array; nulls are left out.
+    pub fn array(self) -> Option<Vec<Value<'a>>> {
+        let Array(values) = serde_json::from_str(self.0.get()).ok()?;
+        Some(values)
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(self) -> Option<bool> {
+        self.0.get().parse().ok()
+    }
+
+    /// A number written as an integer, within 64 bits.
+    pub fn integer(self) -> Option<i64> {
+        self.0.get().parse().ok().filter(|_| !self.0.get().starts_with('+'))
+    }
+
+    /// The JSON text.
+    pub fn raw(self) -> &'a str {
+        self.0.get()
+    }
+}
+
+/// A JSON string as bytes: unpaired surrogates are let through here and sorted out by the reader.
+struct Bytes<'a>(Cow<'a, [u8]>);
+
+impl<'de> Deserialize<'de> for Bytes<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BytesVisitor;
+        impl<'de> Visitor<'de> for BytesVisitor {
+            type Value = Bytes<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Bytes<'de>, E> {
+                Ok(Bytes(Cow::Borrowed(bytes)))
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes<'de>, E> {
+                Ok(Bytes(Cow::Owned(bytes.to_vec())))
+            }
+        }
+        deserializer.deserialize_bytes(BytesVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Vec<(Cow<'de, [u8]>, &'de RawValue)>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Bytes(key)) = map.next_key()? {
+                    members.push((key, map.next_value()?));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor).map(Object)
+    }
+}
+
+struct Array<'a>(Vec<Value<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Array<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ArrayVisitor;
+        impl<'de> Visitor<'de> for ArrayVisitor {
+            type Value = Vec<Value<'de>>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut values = Vec::new();
+                while let Some(raw) = seq.next_element::<&RawValue>()? {
+                    if raw.get() != "null" {
+                        values.push(Value(raw));
+                    }
+                }
+                Ok(values)
+            }
+        }
+        deserializer.deserialize_seq(ArrayVisitor).map(Array)
+    }
+}
+
+/// Whether the text is JSON at all.
+pub fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn object(text: &str) -> Object<'_> {
+        Object::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_counts() {
+        let body = object(r#"{"a": 1, "b": "x", "\u0061": 2}"#);
+        assert_eq!(body.get("a").unwrap().integer(), Some(2));
+        assert_eq!(body.text("b").as_deref(), Some("x"));
+        assert!(object(r#"{"a": 1, "a": null}"#).get("a").is_none());
+    }
+
+    #[test]
+    fn what_is_not_read_does_not_matter() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let text = format!(
+            r#"{{"deep": {deep}, "huge": 1e131071, "lone": "\ud800", "\udc00": 1, "nul": "\u0000", "id": "x"}}"#
+        );
+        let body = object(&text);
+        assert_eq!(body.text("id").as_deref(), Some("x"));
+        assert_eq!(body.text("lone"), None);
+        assert_eq!(body.text("nul"), None);
+        assert_eq!(body.get("huge").unwrap().integer(), None);
+        assert!(is_json(&text));
+    }
+
+    #[test]
+    fn values_are_what_they_are() {
+        let body = object(
+            r#"{"n": null, "i": -5, "f": 1.0, "e": 1e2, "t": "7", "b": true, "o": {"id": "in_1"}, "a": [1, null, "x"], "big": 9223372036854775808}"#,
+        );
+        assert!(body.has("n") && body.get("n").is_none());
+        assert_eq!(body.get("i").unwrap().integer(), Some(-5));
+        for key in ["f", "e", "t", "b", "big"] {
+            assert_eq!(body.get(key).unwrap().integer(), None, "{key}");
+        }
+        assert_eq!(body.get("b").unwrap().boolean(), Some(true));
+        assert_eq!(body.get("t").unwrap().boolean(), None);
+        assert_eq!(body.id("o").as_deref(), Some("in_1"));
+        assert_eq!(body.id("t").as_deref(), Some("7"));
+        assert_eq!(body.id("a"), None);
+        assert_eq!(body.get("a").unwrap().array().unwrap().len(), 2);
+        assert_eq!(body.get("t").unwrap().raw(), "\"7\"");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(text: String) {
+            if let Some(object) = Object::parse(&text) {
+                let _ = object.get("id").map(|value| (value.text(), value.integer(), value.array()));
+            }
+        }
+
+        #[test]
+        fn strings_come_back(text in "[^\0]*") {
+            let json = serde_json::json!({ "id": text }).to_string();
+            let read = Object::parse(&json).unwrap().text("id").map(Cow::into_owned);
+            prop_assert_eq!(read, Some(text));
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Webhook events: their identity, their life as rows, and the HTTP status of an answer.
+
+use std::borrow::Cow;
+
+use crate::json::Object;
+use crate::outcome::{Detail, Reason, Refusal, invalid};
+use crate::text::{self, MAX_REFERENCE_BYTES, is_blank};
+
+/// First delay after a failure, in seconds; each further one is twice as long.
+pub const FIRST_BACKOFF_SECONDS: i64 = 300;
+/// The longest delay, in seconds.
+pub const MAX_BACKOFF_SECONDS: i64 = 86_400;
+/// The longest lease and the longest delay that a caller may ask for, in seconds.
+pub const MAX_ASKED_SECONDS: i32 = 30 * 86_400;
+
+/// Where an event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Verified and kept, to be processed later.
+    Recorded,
+    /// Somebody holds a claim on it.
+    Processing,
+    /// Done, with or without effect.
+    Completed,
+    /// To be tried again.
+    Failed,
+    /// Failed too often.
+    Dead,
+}
+
+impl Status {
+    /// As stored and answered.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Recorded => "recorded",
+            Status::Processing => "processing",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Dead => "dead",
+        }
+    }
+
+    /// Reads the stored form.
+    pub fn parse(text: &str) -> Option<Status> {
+        [Status::Recorded, Status::Processing, Status::Completed, Status::Failed, Status::Dead]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+}
+
+/// What an event's row says to somebody who wants to claim it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// May be taken: failed, recorded, or its lease ran out.
+    Free,
+    /// Its lease ran out on the last attempt that it had: it is dead from now on.
+    RanOut,
+    /// Done: the claim is answered with the kept result.
+    Done,
+    /// Taken by a live lease, or dead.
+    Taken(Detail),
+}
+
+/// Judges a claim on an existing row. `lease_over`: whether a processing row's lease ran out.
+pub fn standing(status: Status, lease_over: bool, attempts: i32, max_attempts: i32) -> Standing {
+    match status {
+        Status::Completed => Standing::Done,
+        Status::Dead => Standing::Taken(Detail::Dead),
+        Status::Processing if !lease_over => Standing::Taken(Detail::InProgress),
+        Status::Processing if attempts >= max_attempts => Standing::RanOut,
+        Status::Processing | Status::Recorded | Status::Failed => Standing::Free,
+    }
+}
+
+/// The status after a failure of the given attempt.
+pub const fn status_after_failure(attempts: i32, max_attempts: i32) -> Status {
+    if attempts >= max_attempts { Status::Dead } else { Status::Failed }
+}
+
+/// Seconds until the next attempt: doubling from five minutes to a day, with up to a tenth less by
+/// `jitter`, so that events that failed together do not come back together.
+pub fn backoff_seconds(attempts: i32, jitter: u8) -> i64 {
+    let doublings = attempts.clamp(1, 20) - 1;
+    let delay = (FIRST_BACKOFF_SECONDS << doublings).min(MAX_BACKOFF_SECONDS);
+    delay - delay * i64::from(jitter) / 2_550
+}
+
+/// The life of an event that a caller may steer: who, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimRequest<'a> {
+    /// Any provider's name.
+    pub provider: &'a str,
+    /// The provider's id of the event.
+    pub event_id: &'a str,
+    /// The provider's name of its type.
+    pub event_type: &'a str,
+    /// Seconds; none is the setting's.
+    pub lease_seconds: Option<i32>,
+}
+
+impl<'a> ClaimRequest<'a> {
+    /// Validates the arguments of a claim, in their order.
+    pub fn parse(
+        provider: Option<&'a str>,
+        event_id: Option<&'a str>,
+        event_type: Option<&'a str>,
+        payload_summary: Option<&str>,
+        lease_seconds: Option<i32>,
+    ) -> Result<ClaimRequest<'a>, Refusal> {
+        let request = ClaimRequest {
+            provider: text::PROVIDER.check(provider).map_err(invalid)?,
+            event_id: text::EVENT_ID.check(event_id).map_err(invalid)?,
+            event_type: text::EVENT_TYPE.check(event_type).map_err(invalid)?,
+            lease_seconds,
+        };
+        if let Some(summary) = payload_summary {
+            let wrong = Detail::PayloadSummaryInvalid;
+            text::check_object(summary, wrong, wrong).map_err(invalid)?;
+        }
+        if lease_seconds.is_some_and(|seconds| !(1..=MAX_ASKED_SECONDS).contains(&seconds)) {
+            return Err(invalid(Detail::LeaseSecondsInvalid));
+        }
+        Ok(request)
+    }
+}
+
+/// Validates the delay that a caller asks for.
+pub fn check_retry_in(seconds: Option<i32>) -> Result<Option<i32>, Refusal> {
+    match seconds {
+        Some(seconds) if !(0..=MAX_ASKED_SECONDS).contains(&seconds) => {
+            Err(invalid(Detail::RetryInSecondsInvalid))
+        }
+        seconds => Ok(seconds),
+    }
+}
+
+/// The only four things that are kept of every event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// The event's id.
+    pub id: String,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The id of its object.
+    pub object_id: Option<String>,
+    /// The type of its object.
+    pub object_type: Option<String>,
+}
+
+impl Summary {
+    /// What a caller's summary tells of the object; anything else in it is left out.
+    pub fn of_claim(request: &ClaimRequest, payload_summary: Option<&str>) -> Summary {
+        let given = payload_summary.and_then(Object::parse).unwrap_or_default();
+        Summary {
+            id: request.event_id.to_owned(),
+            event_type: request.event_type.to_owned(),
+            object_id: reference(given.text("object_id")),
+            object_type: reference(given.text("object_type")),
+        }
+    }
+
+    /// As stored in `payload_summary`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Text that is fit to be kept as a reference.
+fn reference(text: Option<Cow<str>>) -> Option<String> {
+    text.filter(|text| !is_blank(text) && text.len() <= MAX_REFERENCE_BYTES).map(Cow::into_owned)
+}
+
+/// An event as a provider sent it, its object still unread.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// Id, type, and the object's id and type.
+    pub summary: Summary,
+    /// Whether the event belongs to a connected account.
+    pub connected: bool,
+    /// That account's id.
+    pub account_id: Option<String>,
+    /// Real money or not; none where the event does not say.
+    pub livemode: Option<bool>,
+    /// The API version that shaped the object.
+    pub api_version: Option<String>,
+    /// Unix seconds of the event.
+    pub created: Option<i64>,
+    /// What the event is about; none for thin events.
+    pub object: Option<Object<'a>>,
+}
+
+/// Which events' modes are processed (setting `billing_rpc.accepted_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptedMode {
+    /// Both.
+    Any,
+    /// Real money only.
+    Live,
+    /// Test mode only.
+    Test,
+}
+
+impl<'a> Event<'a> {
+    /// Reads a Stripe event; the body is parsed once, its object not copied.
+    pub fn parse_stripe(body: &'a str) -> Result<Event<'a>, Detail> {
+        let Some(event) = Object::parse(body) else {
+            return Err(if crate::json::is_json(body) {
+                Detail::NotAnEvent
+            } else {
+                Detail::PayloadMalformed
+            });
+        };
+        let id = reference(event.text("id")).ok_or(Detail::NotAnEvent)?;
+        let event_type = reference(event.text("type")).ok_or(Detail::NotAnEvent)?;
+        let thin = event.text("object").is_some_and(|object| object == "v2.core.event");
+        let object = event.object("data").and_then(|data| data.object("object"));
+        if object.is_none() && !thin {
+            return Err(Detail::NotAnEvent);
+        }
+        let of_object = |key| reference(object.as_ref().and_then(|object| object.text(key)));
+        Ok(Event {
+            summary: Summary { id, event_type, object_id: of_object("id"), object_type: of_object("object") },
+            connected: event.get("account").is_some(),
+            account_id: reference(event.text("account")),
+            livemode: event.get("livemode").and_then(|value| value.boolean()),
+            api_version: reference(event.text("api_version")),
+            created: event.get("created").and_then(|value| value.integer()),
+            object: if thin { None } else { object },
+        })
+    }
+
+    /// Why the event has no effect whatever it says, if so. `account_allowed`: whether the
+    /// connected account was allowed by name.
+    pub fn ignored(&self, accepted: AcceptedMode, account_allowed: bool) -> Option<Detail> {
+        if self.connected && !account_allowed {
+            return Some(Detail::ConnectedAccount);
+        }
+        let accepted = match accepted {
+            AcceptedMode::Any => true,
+            AcceptedMode::Live => self.livemode == Some(true),
+            AcceptedMode::Test => self.livemode == Some(false),
+        };
+        if !accepted {
+            return Some(Detail::ModeNotAccepted);
+        }
+        self.object.is_none().then_some(Detail::ThinEvent)
+    }
+}
+
+/// The HTTP status of an answer: 2xx exactly when the database durably holds all that it needs to
+/// finish the job. `payload_kept`: whether the event's row holds its body.
+pub const fn http_status(reason: Reason, detail: Option<Detail>, payload_kept: bool) -> u16 {
+    match (reason, detail) {
+        (Reason::Duplicate, Some(Detail::InProgress)) => 409,
+        (Reason::Failed, _) | (Reason::Duplicate, Some(Detail::Dead)) if !payload_kept => 500,
+        (Reason::Invalid, Some(Detail::WebhooksOff)) => 503,
+        (Reason::Invalid, Some(Detail::SecretMissing | Detail::ToleranceInvalid)) => 500,
+        (Reason::Invalid, _) => 400,
+        _ => 200,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_table_of_claims() {
+        let free = Standing::Free;
+        assert_eq!(standing(Status::Recorded, false, 1, 10), free);
+        assert_eq!(standing(Status::Failed, false, 3, 10), free);
+        assert_eq!(standing(Status::Processing, true, 3, 10), free);
+        assert_eq!(standing(Status::Processing, true, 10, 10), Standing::RanOut);
+        let in_progress = Standing::Taken(Detail::InProgress);
+        assert_eq!(standing(Status::Processing, false, 10, 10), in_progress);
+        assert_eq!(standing(Status::Dead, true, 10, 10), Standing::Taken(Detail::Dead));
+        assert_eq!(standing(Status::Completed, true, 1, 10), Standing::Done);
+        assert_eq!(status_after_failure(9, 10), Status::Failed);
+        assert_eq!(status_after_failure(10, 10), Status::Dead);
+    }
+
+    #[test]
+    fn ten_attempts_last_about_two_days() {
+        let total: i64 = (1..10).map(|attempt| backoff_seconds(attempt, 0)).sum();
+        assert_eq!(total, 300 * 511);
+        assert_eq!(backoff_seconds(1, 0), 300);
+        assert_eq!(backoff_seconds(1, 255), 270);
+        assert_eq!(backoff_seconds(i32::MAX, 0), 86_400);
+        assert_eq!(backoff_seconds(i32::MIN, 0), 300);
+    }
+
+    #[test]
+    fn statuses_and_status_texts() {
+        for status in ["recorded", "processing", "completed", "failed", "dead"] {
+            assert_eq!(Status::parse(status).unwrap().as_str(), status);
+        }
+        assert_eq!(Status::parse("x"), None);
+        for (reason, detail, kept, status) in [
+            (Reason::Applied, None, false, 200),
+            (Reason::Replay, None, false, 200),
+            (Reason::Ignored, Some(Detail::ThinEvent), false, 200),
+            (Reason::Duplicate, Some(Detail::AlreadyCredited), false, 200),
+            (Reason::Duplicate, Some(Detail::InProgress), true, 409),
+            (Reason::Duplicate, Some(Detail::Dead), true, 200),
+            (Reason::Duplicate, Some(Detail::Dead), false, 500),
+            (Reason::Failed, Some(Detail::UnknownUser), true, 200),
+            (Reason::Failed, Some(Detail::UnknownUser), false, 500),
+            (Reason::Invalid, Some(Detail::SignatureMismatch), false, 400),
+            (Reason::Invalid, Some(Detail::PayloadTooLarge), false, 400),
+            (Reason::Invalid, Some(Detail::NotAnEvent), false, 400),
+            (Reason::Invalid, Some(Detail::SecretMissing), false, 500),
+            (Reason::Invalid, Some(Detail::ToleranceInvalid), false, 500),
+            (Reason::Invalid, Some(Detail::WebhooksOff), false, 503),
+        ] {
+            assert_eq!(http_status(reason, detail, kept), status, "{reason:?} {detail:?} {kept}");
+        }
+    }
+
+    #[test]
+    fn a_stripe_event_has_an_id_a_type_and_an_object() {
+        let body = r#"{"id":"evt_1","type":"x.y","livemode":false,"created":1,"api_version":"2020-08-27",
+            "data":{"object":{"id":"cs_1","object":"checkout.session"}}}"#;
+        let event = Event::parse_stripe(body).unwrap();
+        assert_eq!(
+            event.summary.to_json(),
+            r#"{"id":"evt_1","type":"x.y","object_id":"cs_1","object_type":"checkout.session"}"#
+        );
+        assert_eq!((event.livemode, event.created, event.connected), (Some(false), Some(1), false));
+        let thin = Event::parse_stripe(r#"{"id":"evt_2","type":"v1.x","object":"v2.core.event"}"#).unwrap();
+        assert_eq!(thin.ignored(AcceptedMode::Any, false), Some(Detail::ThinEvent));
+        for body in [
+            "[]",
+            "null",
+            "{}",
+            r#"{"id":1,"type":"x","data":{"object":{}}}"#,
+            r#"{"id":" ","type":"x","data":{"object":{}}}"#,
+            r#"{"id":"evt_1","data":{"object":{}}}"#,
+            r#"{"id":"evt_1","type":"x"}"#,
+            r#"{"id":"evt_1","type":"x","data":[]}"#,
+            r#"{"id":"evt_1","type":"x","data":{"object":"cs_1"}}"#,
+            r#"{"id":"evt\u0000","type":"x","data":{"object":{}}}"#,
+        ] {
+            assert_eq!(Event::parse_stripe(body).err(), Some(Detail::NotAnEvent), "{body}");
+        }
+        for body in ["", "{", "x", "{\"id\":}"] {
+            assert_eq!(Event::parse_stripe(body).err(), Some(Detail::PayloadMalformed), "{body}");
+        }
+    }
+
+    #[test]
+    fn accounts_and_modes() {
+        let parse = |account: &str, livemode: &str| {
+            let body = format!(
+                r#"{{"id":"evt_1","type":"x","account":{account},"livemode":{livemode},"data":{{"object":{{}}}}}}"#
+            );
+            let event = Event::parse_stripe(&body).unwrap();
+            [AcceptedMode::Any, AcceptedMode::Live, AcceptedMode::Test]
+                .map(|mode| (event.ignored(mode, false), event.ignored(mode, true)))
+        };
+        let connected = Some(Detail::ConnectedAccount);
+        let mode = Some(Detail::ModeNotAccepted);
+        assert_eq!(parse("\"acct_1\"", "true"), [(connected, None), (connected, None), (connected, mode)]);
+        assert_eq!(parse("null", "true"), [(None, None), (None, None), (mode, mode)]);
+        assert_eq!(parse("null", "false"), [(None, None), (mode, mode), (None, None)]);
+        assert_eq!(parse("null", "\"true\""), [(None, None), (mode, mode), (mode, mode)]);
+    }
+
+    #[test]
+    fn a_summary_holds_four_things() {
+        let request = ClaimRequest::parse(Some("stripe"), Some("evt_1"), Some("x"), None, None).unwrap();
+        let given = r#"{"id":"other","object_id":"cs_1","object_type":7,"email":"a@b.de"}"#;
+        assert_eq!(
+            Summary::of_claim(&request, Some(given)).to_json(),
+            r#"{"id":"evt_1","type":"x","object_id":"cs_1","object_type":null}"#
+        );
+    }
+
+    #[test]
+    fn claims_are_validated() {
+        let parse = |provider, id, event_type, summary, lease| {
+            ClaimRequest::parse(provider, id, event_type, summary, lease).err().map(|refusal| refusal.detail)
+        };
+        let ok = Some("x");
+        assert_eq!(parse(ok, ok, ok, Some("{}"), Some(1)), None);
+        assert_eq!(parse(None, ok, ok, None, None), Some(Detail::ProviderMissing));
+        assert_eq!(parse(ok, Some(" "), ok, None, None), Some(Detail::EventIdBlank));
+        assert_eq!(parse(ok, ok, None, None, None), Some(Detail::EventTypeMissing));
+        assert_eq!(parse(ok, ok, ok, Some("[]"), None), Some(Detail::PayloadSummaryInvalid));
+        for lease in [0, -1, i32::MAX, MAX_ASKED_SECONDS + 1] {
+            assert_eq!(parse(ok, ok, ok, None, Some(lease)), Some(Detail::LeaseSecondsInvalid));
+        }
+        assert!(check_retry_in(Some(0)).is_ok());
+        assert!(check_retry_in(Some(-1)).is_err());
+        assert!(check_retry_in(Some(i32::MAX)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_answered(body: String) {
+            let _ = Event::parse_stripe(&body);
+        }
+
+        #[test]
+        fn backoff_stays_within_its_bounds(attempts: i32, jitter: u8) {
+            let delay = backoff_seconds(attempts, jitter);
+            prop_assert!((FIRST_BACKOFF_SECONDS * 9 / 10..=MAX_BACKOFF_SECONDS).contains(&delay));
+        }
+    }
+}
