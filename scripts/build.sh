@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Builds the release library and the install script into target/package, unless what is there was built from
+# exactly these sources with exactly these tools.
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+pg_paths
+cd "$ROOT" || exit
+
+PACKAGE=$TARGET/package
+STAMP=$TARGET/package.inputs
+
+# Contents rather than times: a checkout changes times without changing anything, and a removed file counts.
+inputs() {
+  {
+    rustc -V
+    cargo pgrx --version
+    "$PG_CONFIG" --version --bindir --pkglibdir --sharedir
+    find . -maxdepth 1 -type f \( -name 'Cargo.*' -o -name 'rust-toolchain*' -o -name '*.control' \) -print0 |
+      sort -z | xargs -0 sha256sum
+    find src core sql -type f ! -path '*/target/*' -print0 | sort -z | xargs -0 sha256sum
+  } | sha256sum
+}
+
+now=$(inputs)
+if [[ -d $PACKAGE && -f $STAMP && $(<"$STAMP") == "$now" ]]; then
+  exit 0
+fi
+
+say "build: the extension, release, for $("$PG_CONFIG" --version) (about three minutes the first time)"
+start=$SECONDS
+rm -rf "$PACKAGE" "$STAMP"
+log=$TARGET/package.log
+mkdir -p "$TARGET"
+if ! cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$PACKAGE" >"$log" 2>&1; then
+  cat "$log" >&2
+  die "the build failed; what the compiler said is above and in $log"
+fi
+# Sources may have changed while the compiler ran: then the stamp must not claim them.
+if [[ $(inputs) == "$now" ]]; then
+  printf '%s\n' "$now" >"$STAMP"
+else
+  note "build: sources changed during the build; the next run builds again"
+fi
+say "build: done in $((SECONDS - start)) s"

@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # used by the scripts that source this
+# What every script here shares: where things are, how to speak, how to become root.
+# Sourced, never run. Needs nothing but bash and coreutils.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+TARGET=$ROOT/target
+EXTENSION=billing_rpc
+
+# One target folder whatever the caller's environment says, so that the steps find each other's results.
+export CARGO_TARGET_DIR=$TARGET
+# cargo-pgrx passes link flags of its own, which RUSTFLAGS in the environment would silently replace.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+# A backtrace in the server would put file paths into error details.
+export RUST_BACKTRACE=0
+# A fresh shell after rustup may not have it yet.
+[[ ":$PATH:" == *":${CARGO_HOME:-$HOME/.cargo}/bin:"* ]] || export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+
+PG_MAJOR=15
+PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
+PGRX_VERSION=0.18.1
+
+say() { printf '%s\n' "$*"; }
+note() { printf '%s\n' "$*" >&2; }
+die() {
+  printf 'error: %s\n' "$1" >&2
+  shift
+  local line
+  for line in "$@"; do printf '       %s\n' "$line" >&2; done
+  exit 1
+}
+
+# Runs a command as root: directly when we are, by sudo when not.
+as_root() {
+  if [[ $EUID -eq 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo -- "$@"
+  else
+    die "this step needs root: $*" "Run it as root, or install sudo and allow $(id -un) to use it."
+  fi
+}
+
+# The folders of the Postgres in use; PG_BIN holds its programs.
+pg_paths() {
+  [[ -x $PG_CONFIG ]] || die "no Postgres $PG_MAJOR at $PG_CONFIG" \
+    "Run 'make deps', or set PG_CONFIG to the pg_config of another Postgres $PG_MAJOR."
+  PG_BIN=$("$PG_CONFIG" --bindir)
+  PG_LIB=$("$PG_CONFIG" --pkglibdir)
+  PG_SHARE=$("$PG_CONFIG" --sharedir)
+  PG_TOOLS=$(dirname "$(dirname "$("$PG_CONFIG" --pgxs)")")/test
+}
+
+# Layers write "passed failed" here; scripts/test.sh adds them up.
+record() { # record LAYER PASSED FAILED
+  mkdir -p "$TARGET/results"
+  printf '%s %s\n' "$2" "$3" >"$TARGET/results/$1"
+}
+
+# Adds up what `cargo test` printed into a log.
+record_cargo() { # record_cargo LAYER LOG STATUS
+  local passed failed
+  passed=$(sed -n 's/.*test result: .* \([0-9][0-9]*\) passed; .*/\1/p' "$2" | paste -sd+ | sed 's/^$/0/')
+  failed=$(sed -n 's/.*test result: .* passed; \([0-9][0-9]*\) failed.*/\1/p' "$2" | paste -sd+ | sed 's/^$/0/')
+  passed=$((passed)) failed=$((failed))
+  [[ $3 -eq 0 || $failed -gt 0 ]] || failed=1
+  record "$1" "$passed" "$failed"
+}
+
+# A layer without tests is a mistake, not a success. ALLOW_MISSING=1 lets it through while it is being written.
+need_tests() { # need_tests LAYER WHERE FILE...
+  [[ $# -gt 2 && -e $3 ]] && return
+  if [[ ${ALLOW_MISSING:-0} == 1 ]]; then
+    say "$1: nothing in $2 yet; let through, because ALLOW_MISSING=1"
+    record "$1" 0 0
+    exit 0
+  fi
+  die "$1: there are no tests in $2"
+}
