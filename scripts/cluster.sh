@@ -10,7 +10,8 @@
 #   scripts/cluster.sh stop PGDATA             stops it and removes its folder
 #   scripts/cluster.sh stop-immediate PGDATA   stops it as a crash would; the data stays, for `restart`
 #   scripts/cluster.sh restart PGDATA          starts it again (stopping it first if it runs); prints the same lines
-#   scripts/cluster.sh sweep                   removes clusters whose maker is gone
+#   scripts/cluster.sh sweep [--all]           removes clusters whose maker is gone (--all: also those of `start`
+#                                              without --owner)
 #
 # Superuser postgres, no password (trust), UTF8, C.UTF-8, time zone UTC, max_connections 200.
 # The server runs as the user postgres when the caller is root, else as the caller.
@@ -179,13 +180,16 @@ cluster_is_ours() {
 }
 
 # Removes what a killed script left behind: its maker is gone, and no owner watches it.
-cluster_sweep() {
+cluster_sweep() { # cluster_sweep [--all]
   local mark maker dir
   for mark in "$CLUSTERS"/*/"$CLUSTER_MARK"; do
     [[ -f $mark ]] || continue
     dir=${mark%/*}
     maker=$(<"$mark")
-    [[ $maker == cli ]] && continue
+    if [[ $maker == cli ]]; then
+      [[ ${1:-} != --all ]] || cluster_stop "$dir/data"
+      continue
+    fi
     cluster_alive "$maker" || cluster_stop "$dir/data"
   done
 }
@@ -240,7 +244,7 @@ cluster_cli() {
       cluster_print "$1"
       ;;
     watch) cluster_watch "$1" "$2" ;;
-    sweep) cluster_sweep ;;
+    sweep) cluster_sweep "$@" ;;
     *) die "cluster.sh: unknown command $command" "See the top of scripts/cluster.sh." ;;
   esac
 }

@@ -18,6 +18,7 @@ data=$cluster_dir
 }
 
 # Whatever happens: the server that pgrx started in this folder ends, and the folder goes.
+# shellcheck disable=SC2317 # called by the trap
 finish() {
   local status=$? server
   trap - EXIT

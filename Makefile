@@ -1,0 +1,79 @@
+# One place for every command; the work is in scripts/. Works as root, and as a user who may use sudo.
+# `make` alone lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# The Postgres to build for and to test on.
+PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
+export PG_CONFIG
+
+LAYERS := test-core test-pg test-regress test-isolation test-pgtap test-wire test-docs
+# Names of single tests for a layer: make test-regress TESTS='credits webhooks'
+TESTS ?=
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing to build and test (apt, cargo-pgrx, cargo-deny)
+	@scripts/deps.sh
+
+build: deps ## build the extension, release, into target/package
+	@scripts/build.sh
+
+install: build ## copy the built extension into Postgres (only files that differ)
+	@scripts/install.sh
+
+uninstall: ## take the extension's files out of Postgres
+	@scripts/install.sh --remove
+
+demo: install ## a story in a throwaway cluster: webhooks in, credits out
+	@scripts/demo.sh
+
+psql: install ## a prompt in a throwaway cluster with the demo's data
+	@scripts/demo.sh --psql
+
+test: install ## every test layer but test-long
+	@MAKE='$(MAKE)' scripts/test.sh $(LAYERS)
+
+test-core: deps ## the pure domain crate: unit and property tests
+	@scripts/test_cargo.sh test-core --package billing_core $(TESTS)
+
+test-pg: deps ## tests written in Rust that run inside a server
+	@scripts/test_pg.sh $(TESTS)
+
+test-regress: install ## golden tests: SQL and its accepted answers
+	@scripts/test_regress.sh regress $(TESTS)
+
+test-isolation: install ## concurrent sessions, interleaved step by step
+	@scripts/test_regress.sh isolation $(TESTS)
+
+test-pgtap: install ## roles and privileges, on plain Postgres and on a Supabase-like one
+	@scripts/test_pgtap.sh $(TESTS)
+
+test-wire: install ## client programs against a real server: races, crashes, upgrades
+	@scripts/test_cargo.sh test-wire --release --manifest-path tests/wire/Cargo.toml $(TESTS)
+
+test-docs: install ## the SQL in README.md and docs/
+	@scripts/test_docs.sh $(TESTS)
+
+test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
+	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} scripts/test_cargo.sh test-core --package billing_core
+	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
+
+accept: install ## make new golden results the expected ones, after showing the differences
+	@scripts/test_regress.sh $(or $(KIND),regress) --accept $(TESTS)
+
+check: deps ## format, lints, licences, documentation of the code
+	@scripts/check.sh
+
+bench: install ## how fast it is, on a durable cluster
+	@scripts/bench.sh $(BENCH_ARGS)
+
+clean: ## remove everything built, stopping clusters left behind
+	@scripts/cluster.sh sweep --all
+	@! compgen -G 'target/clusters/*/data' || { echo 'clean: a cluster is still in use; stop what uses it first'; exit 1; }
+	@rm -rf target
+
+.PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
+	test-wire test-docs test-long accept check bench clean

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Everything that can be said about the code without running it. Nothing is changed.
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT" || exit
+
+failed=()
+step() { # step NAME HINT COMMAND...
+  local name=$1 hint=$2 start=$SECONDS
+  shift 2
+  if "$@"; then
+    printf 'ok     %s (%d s)\n' "$name" $((SECONDS - start))
+  else
+    printf 'FAILED %s: %s\n' "$name" "$hint"
+    failed+=("$name")
+  fi
+}
+
+scripts() {
+  local script
+  for script in scripts/*.sh .ci/run; do bash -n "$script" || return 1; done
+  if command -v shellcheck >/dev/null; then shellcheck -x -P scripts scripts/*.sh .ci/run; fi
+}
+
+step "scripts" "mend what is said above" scripts
+step "format" "run 'cargo fmt --all'" cargo fmt --all --check
+step "clippy" "mend the warnings above" \
+  cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+step "docs" "mend the doc comments named above" \
+  env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --workspace --locked
+step "deny" "see deny.toml" cargo deny --log-level error check bans licenses sources
+
+# Crates with a workspace of their own.
+for crate in wire bench; do
+  [[ -f tests/$crate/Cargo.toml ]] || continue
+  export CARGO_TARGET_DIR=$TARGET/$crate
+  step "format of tests/$crate" "run 'cargo fmt --manifest-path tests/$crate/Cargo.toml'" \
+    cargo fmt --manifest-path "tests/$crate/Cargo.toml" --check
+  step "clippy of tests/$crate" "mend the warnings above" \
+    cargo clippy --quiet --manifest-path "tests/$crate/Cargo.toml" --all-targets --locked -- -D warnings
+done
+
+if [[ ${#failed[@]} -gt 0 ]]; then
+  printf 'check: failed: %s\n' "${failed[*]}"
+  exit 1
+fi
+say "check: all good"

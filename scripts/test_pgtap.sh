@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# pgTAP tests: who may do what, and what is there. Every file twice, each time in a database of its own: on plain
+# Postgres, and on a cluster with Supabase's roles and default privileges. Usage: test_pgtap.sh [FILE...]
+# In each database: tests/pgtap/fixtures/plain.sql or supabase.sql if there is one, pgTAP in schema tap, the
+# extension, then the file. Roles are shared by a cluster's databases, so a fixture makes a role only if it is missing.
+# shellcheck source=scripts/cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+pg_paths
+
+# prove runs this script once a file: it prepares the database, and what the file prints is its TAP.
+if [[ ${1:-} == --one ]]; then
+  fixture=$2 file=$3
+  trap - EXIT
+  name=${file##*/}
+  export PGDATABASE=${fixture}_${name%.sql}
+  psql=("$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1)
+  {
+    "${psql[@]}" -d postgres -c "create database \"$PGDATABASE\" template template0"
+    prepare=$ROOT/tests/pgtap/fixtures/$fixture.sql
+    [[ ! -f $prepare ]] || "${psql[@]}" -f "$prepare"
+    "${psql[@]}" -c "create schema tap; grant usage on schema tap to public; create extension pgtap schema tap" \
+      -c "alter database \"$PGDATABASE\" set search_path = \"\$user\", public, tap"
+    "${psql[@]}" -c "create extension $EXTENSION schema public"
+  } >&2
+  exec "${psql[@]}" -A -t -v "fixture=$fixture" -f "$file"
+fi
+
+files=("$@")
+cd "$ROOT" || exit # prove splits its --exec at spaces, so paths stay relative
+[[ ${#files[@]} -gt 0 ]] || files=(tests/pgtap/*.sql)
+need_tests test-pgtap tests/pgtap "${files[@]}"
+command -v prove >/dev/null || die "prove is missing (it comes with perl)" "Run 'make deps'."
+mkdir -p "$TARGET"
+
+passed=0 failed=0 status=0
+for fixture in plain supabase; do
+  if [[ $fixture == supabase && ! -f $ROOT/tests/pgtap/fixtures/supabase.sql ]]; then
+    die "tests/pgtap/fixtures/supabase.sql is missing"
+  fi
+  say "pgTAP on $fixture"
+  cluster_start "pgtap_$fixture"
+  log=$TARGET/pgtap_$fixture.log
+  one=0
+  prove --merge --timer --exec "scripts/test_pgtap.sh --one $fixture" "${files[@]}" 2>&1 | tee "$log" || one=1
+  # "Files=3, Tests=45, ..." and, of a failed file, "Failed: 2"
+  total=$(sed -n 's/.*, Tests=\([0-9]*\),.*/\1/p' "$log" | tail -n 1)
+  bad=$(sed -n 's/.*(Wstat: .* Tests: [0-9]* Failed: \([0-9]*\)).*/\1/p' "$log" | paste -sd+ | sed 's/^$/0/')
+  bad=$((bad))
+  [[ $one -eq 0 || $bad -gt 0 ]] || bad=1
+  [[ $one -eq 0 ]] || status=1
+  failed=$((failed + bad))
+  good=$((${total:-0} - bad))
+  passed=$((passed + (good > 0 ? good : 0)))
+  cluster_stop "$PGDATA"
+done
+record test-pgtap "$passed" "$failed"
+say "test-pgtap: $passed passed, $failed failed"
+exit "$status"

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Golden tests: what SQL answers, compared with what was accepted before. Each file in a fresh database of one
+# throwaway cluster. Usage: test_regress.sh regress|isolation [--accept] [NAME...]
+#   regress     tests/pg_regress/sql/NAME.sql     against tests/pg_regress/expected/NAME.out; the file creates the extension itself
+#   isolation   tests/isolation/specs/NAME.spec   against tests/isolation/expected/NAME.out; the extension is there, in schema public
+#   --accept    shows the differences, then makes the new results the expected ones
+# shellcheck source=scripts/cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+pg_paths
+
+kind=$1
+shift
+accept=no
+[[ ${1:-} != --accept ]] || { accept=yes && shift; }
+
+case $kind in
+  regress)
+    layer=test-regress folder=$ROOT/tests/pg_regress inputs=sql suffix=.sql
+    runner=("$PG_TOOLS/regress/pg_regress")
+    ;;
+  isolation)
+    layer=test-isolation folder=$ROOT/tests/isolation inputs=specs suffix=.spec
+    runner=("$PG_TOOLS/isolation/pg_isolation_regress" --load-extension="$EXTENSION")
+    ;;
+  *) die "usage: test_regress.sh regress|isolation [--accept] [NAME...]" ;;
+esac
+[[ -x ${runner[0]} ]] || die "${runner[0]} is missing" "Run 'make deps': postgresql-client-$PG_MAJOR and postgresql-server-dev-$PG_MAJOR hold it."
+
+names=("$@")
+if [[ ${#names[@]} -eq 0 ]]; then
+  need_tests "$layer" "${folder#"$ROOT/"}/$inputs" "$folder/$inputs"/*"$suffix"
+  for file in "$folder/$inputs"/*"$suffix"; do
+    name=${file##*/}
+    names+=("${name%"$suffix"}")
+  done
+  for file in "$folder"/expected/*.out; do
+    name=${file##*/}
+    name=${name%.out}
+    # NAME_1.out to NAME_9.out are alternatives of NAME.out.
+    [[ ! -e $file || -e $folder/$inputs/$name$suffix || -e $folder/$inputs/${name%_[0-9]}$suffix ]] ||
+      die "${file#"$ROOT/"} belongs to no test" "Remove it, or bring back $inputs/$name$suffix."
+  done
+fi
+
+out=$TARGET/$kind
+rm -rf "$out"
+cluster_start "$kind" # one cluster for all files; roles are shared, databases are not
+passed=0
+failed=()
+for name in "${names[@]}"; do
+  [[ -f $folder/$inputs/$name$suffix ]] || die "no such test: ${folder#"$ROOT/"}/$inputs/$name$suffix"
+  mkdir -p "$out/$name"
+  missing=no
+  if [[ ! -f $folder/expected/$name.out ]]; then
+    # The runner would pass silently over a missing one; an empty one makes it say what came instead.
+    missing=yes
+    mkdir -p "$out/$name/input/$inputs" "$out/$name/input/expected"
+    ln -s "$folder/$inputs/$name$suffix" "$out/$name/input/$inputs/"
+    : >"$out/$name/input/expected/$name.out"
+  fi
+  input=$folder
+  [[ $missing == no ]] || input=$out/$name/input
+  started=${EPOCHREALTIME/[^0-9]/}
+  status=0
+  (cd "$out/$name" && "${runner[@]}" --bindir="$PG_BIN" --inputdir="$input" --outputdir="$out/$name" \
+    --host="$PGHOST" --port="$PGPORT" --user=postgres --encoding=UTF8 \
+    --dbname="${kind}_${name//[^A-Za-z0-9_]/_}" "$name" >"$out/$name/runner.log" 2>&1) || status=$?
+  millis=$(((${EPOCHREALTIME/[^0-9]/} - started) / 1000))
+  if [[ $status -eq 0 && $missing == no ]]; then
+    printf 'ok     %-44s %6d ms\n' "$name" "$millis"
+    passed=$((passed + 1))
+    continue
+  fi
+  [[ $missing == no ]] && what="differs from what is expected" || what="has no expected/$name.out"
+  printf 'FAILED %-44s %6d ms  %s\n' "$name" "$millis" "$what"
+  failed+=("$name")
+  if [[ -s $out/$name/regression.diffs ]]; then
+    cat "$out/$name/regression.diffs"
+  else
+    cat "$out/$name/runner.log"
+  fi
+done
+
+if [[ $accept == yes ]]; then
+  accepted=0
+  for name in ${failed[@]+"${failed[@]}"}; do
+    result=$out/$name/results/$name.out
+    [[ -s $result ]] || { note "$kind: $name gave no result, nothing to accept"; continue; }
+    mkdir -p "$folder/expected"
+    cp "$result" "$folder/expected/$name.out"
+    accepted=$((accepted + 1))
+  done
+  say "$kind: accepted $accepted new results; read them with 'git diff ${folder#"$ROOT/"}' before you commit"
+  exit 0
+fi
+
+record "$layer" "$passed" "${#failed[@]}"
+say "$layer: $passed passed, ${#failed[@]} failed"
+if [[ ${#failed[@]} -gt 0 ]]; then
+  say "If the new results are right, accept them: make accept TESTS='${failed[*]}'"
+  exit 1
+fi
