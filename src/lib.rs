@@ -1,2 +1,46 @@
 //! A Postgres database as its own billing backend.
-pgrx::pg_module_magic!();
+//!
+//! A table of contents: each noun has its entry points in `<noun>/mod.rs` and its SQL statements in
+//! `<noun>/store.rs`; what they decide is in the crate `billing_core`, what touches Postgres below
+//! SPI in `pg/`.
+
+mod credits;
+mod customers;
+mod error;
+mod pg;
+mod settings;
+mod signatures;
+mod webhooks;
+
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+
+pgrx::pg_module_magic!(name, version);
+
+/// The schema of tables, views and operators' functions; made by sql/bootstrap.sql, named here for the
+/// functions that go into it.
+#[pgrx::pg_schema]
+mod billing {}
+
+pgrx::extension_sql_file!("../sql/bootstrap.sql", bootstrap);
+pgrx::extension_sql_file!("../sql/customers.sql", name = "customers");
+pgrx::extension_sql_file!("../sql/credits.sql", name = "credits", requires = ["customers"]);
+pgrx::extension_sql_file!("../sql/signatures.sql", name = "signatures");
+pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
+pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
+
+/// Runs once when a backend loads the library.
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::register();
+}
+
+#[cfg(test)]
+#[doc(hidden)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![]
+    }
+}

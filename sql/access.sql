@@ -1,0 +1,118 @@
+-- The last thing to run: who owns what, who may call what. Everything is taken from everybody first,
+-- because a database may have default privileges that grant to roles by name (Supabase has).
+
+DO $$
+DECLARE
+    extension CONSTANT oid := (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'billing_rpc');
+    member record;
+    grantee record;
+BEGIN
+    FOR member IN
+        SELECT i.type, i.identity, d.classid, d.objid
+        FROM pg_catalog.pg_depend d, LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) i
+        WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
+            AND i.type IN ('function', 'table', 'view', 'type', 'composite type', 'schema')
+    LOOP
+        EXECUTE pg_catalog.format('ALTER %s %s OWNER TO billing_owner',
+            pg_catalog.replace(member.type, 'composite type', 'type'), member.identity);
+    END LOOP;
+
+    FOR member IN
+        SELECT 'FUNCTION' AS kind, p.oid::pg_catalog.regprocedure::text AS identity, p.proacl AS acl
+        FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
+        UNION ALL
+        SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::pg_catalog.regclass::text, c.relacl
+        FROM pg_catalog.pg_class c
+        WHERE c.relnamespace = 'billing'::pg_catalog.regnamespace AND c.relkind IN ('r', 'v', 'S')
+        UNION ALL
+        SELECT 'TYPE', t.oid::pg_catalog.regtype::text, t.typacl
+        FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_type t ON t.oid = d.objid
+        WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
+            AND t.typtype IN ('c', 'e')
+        UNION ALL
+        SELECT 'SCHEMA', 'billing', n.nspacl FROM pg_catalog.pg_namespace n WHERE n.nspname = 'billing'
+    LOOP
+        IF member.kind <> 'TYPE' THEN
+            EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM PUBLIC', member.kind, member.identity);
+        END IF;
+        FOR grantee IN
+            SELECT DISTINCT r.rolname
+            FROM pg_catalog.aclexplode(member.acl) a JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+            WHERE r.rolname <> 'billing_owner'
+        LOOP
+            EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %I', member.kind, member.identity, grantee.rolname);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+-- billing_service: every RPC.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.resolve_billing_user(text),
+    @extschema@.register_billing_user(uuid, text, bigint, text, text, text),
+    @extschema@.apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamptz, jsonb, text),
+    @extschema@.grant_credits(text, bigint, text, text, timestamptz, integer, jsonb),
+    @extschema@.spend_credits(text, bigint, text, text, jsonb),
+    @extschema@.credit_balance(text, text),
+    @extschema@.credit_history(text, integer, bigint, text),
+    @extschema@.verify_stripe_signature(text, text, integer),
+    @extschema@.verify_paystack_signature(text, text),
+    @extschema@.claim_stripe_event(text, text, jsonb, integer),
+    @extschema@.complete_stripe_event(text, uuid, jsonb),
+    @extschema@.fail_stripe_event(text, uuid, text, integer),
+    @extschema@.claim_webhook_event(text, text, text, jsonb, integer),
+    @extschema@.complete_webhook_event(text, text, uuid, jsonb),
+    @extschema@.fail_webhook_event(text, text, uuid, text, integer),
+    @extschema@.process_stripe_webhook(text, text),
+    @extschema@.stripe_webhook(json)
+TO billing_service;
+
+-- billing_webhook: only the endpoints, which accept nothing that is not signed.
+GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json) TO billing_webhook;
+
+-- billing_monitor: what shows how things are, and no secret.
+GRANT USAGE ON SCHEMA billing TO billing_monitor;
+GRANT SELECT ON billing.webhook_secret_list TO billing_monitor;
+
+-- Row security on every table: nobody but the owner's definer functions sees a row.
+ALTER TABLE billing.customers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.customer_aliases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.balances ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.ledger ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.charges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.webhook_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.webhook_secrets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.allowed_accounts ENABLE ROW LEVEL SECURITY;
+
+-- Every table and sequence goes into dumps, but the secrets.
+SELECT pg_catalog.pg_extension_config_dump('billing.customers', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.customer_aliases', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.balances', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.ledger', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.ledger_entry_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.charges', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.webhook_events', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.allowed_accounts', '');
+
+-- Supabase's roles become members of the group roles that fit them.
+DO $$
+DECLARE
+    pair record;
+BEGIN
+    FOR pair IN
+        SELECT r.rolname, r.rolinherit, wanted.group_name
+        FROM (VALUES ('service_role', 'billing_service'), ('authenticated', 'billing_user')) AS wanted (role_name, group_name)
+        JOIN pg_catalog.pg_roles r ON r.rolname = wanted.role_name
+    LOOP
+        EXECUTE pg_catalog.format('GRANT %I TO %I', pair.group_name, pair.rolname);
+        IF NOT pair.rolinherit THEN
+            RAISE WARNING USING
+                MESSAGE = pg_catalog.format('role %s does not inherit what %s may do', pair.rolname, pair.group_name),
+                HINT = pg_catalog.format('ALTER ROLE %s INHERIT;', pair.rolname);
+        END IF;
+    END LOOP;
+END
+$$;
+
+NOTIFY pgrst, 'reload schema';

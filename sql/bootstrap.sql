@@ -1,0 +1,172 @@
+-- The first thing to run: refusals with a hint, the schema, the group roles, and the types that
+-- clients see. Everything here runs once per database, as the superuser who installs.
+
+DO $$
+BEGIN
+    IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'feature_not_supported',
+            MESSAGE = 'billing_rpc needs a database with encoding UTF8',
+            HINT = 'Create the database with ENCODING ''UTF8'' TEMPLATE template0.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'billing') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_schema',
+            MESSAGE = 'schema billing exists already',
+            HINT = 'billing_rpc keeps its tables in a schema of that name: rename or drop the present one first.';
+    END IF;
+END
+$$;
+
+-- Two functions of one name would make PostgREST choose between them, and a like-named table or type
+-- would break the install half way. A test compares this list with what the extension creates.
+DO $$
+DECLARE
+    names CONSTANT pg_catalog.text[] := ARRAY[
+        'billing_reason', 'credit_outcome', 'credit_balance', 'credit_entry', 'identity_outcome',
+        'user_resolution', 'event_outcome', 'signature_verdict',
+        'resolve_billing_user', 'register_billing_user',
+        'apply_credit_purchase', 'grant_credits', 'spend_credits', 'credit_history',
+        'verify_stripe_signature', 'verify_paystack_signature',
+        'claim_stripe_event', 'complete_stripe_event', 'fail_stripe_event',
+        'claim_webhook_event', 'complete_webhook_event', 'fail_webhook_event',
+        'process_stripe_webhook', 'stripe_webhook'
+    ];
+    target CONSTANT pg_catalog.oid := '@extschema@'::pg_catalog.regnamespace;
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = target AND proname = ANY (names))
+        OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace = target AND typname = ANY (names))
+        OR EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = target AND relname = ANY (names))
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_object',
+            MESSAGE = 'the target schema already holds a function, table or type of one of billing_rpc''s names',
+            HINT = 'Install into a schema of its own: CREATE SCHEMA x; CREATE EXTENSION billing_rpc SCHEMA x.';
+    END IF;
+END
+$$;
+
+-- Roles belong to the cluster, not to the extension: they are made if missing and never dropped.
+DO $$
+DECLARE
+    role_name pg_catalog.text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY[
+        'billing_owner',    -- owns all, runs the definer functions
+        'billing_service',  -- every RPC
+        'billing_webhook',  -- only the webhook endpoints
+        'billing_user',     -- end users' own functions
+        'billing_monitor'   -- views and reports
+    ] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
+        END IF;
+    END LOOP;
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'billing_owner' AND rolsuper) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_role_specification',
+            MESSAGE = 'role billing_owner must not be a superuser',
+            HINT = 'ALTER ROLE billing_owner NOSUPERUSER; the definer functions run as this role.';
+    END IF;
+END
+$$;
+
+CREATE SCHEMA billing;
+COMMENT ON SCHEMA billing IS
+    'Tables, views and operators'' functions of billing_rpc. Not for exposing through PostgREST.';
+
+CREATE TYPE @extschema@.billing_reason AS ENUM
+    ('applied', 'replay', 'duplicate', 'invalid', 'ignored', 'failed');
+COMMENT ON TYPE @extschema@.billing_reason IS
+    'Why a call answered as it did: applied (this call made the change), replay (this very request was applied before), duplicate (another request stands for the same fact, or holds the claim), invalid (cannot be applied as asked), ignored (an authentic event without effect on purpose), failed (an authentic event that will be tried again).';
+
+CREATE TYPE @extschema@.credit_outcome AS (
+    applied boolean,
+    reason @extschema@.billing_reason,
+    detail text,
+    entry_id bigint,
+    customer_id uuid,
+    credit_type text,
+    credits bigint,
+    balance bigint,
+    created_at timestamptz
+);
+COMMENT ON TYPE @extschema@.credit_outcome IS
+    'Answer of a call that writes to the ledger: credits are signed as in the ledger, balance is the balance right after that entry.';
+
+CREATE TYPE @extschema@.credit_balance AS (
+    customer_id uuid,
+    credit_type text,
+    balance bigint,
+    held bigint,
+    available bigint,
+    next_expiry_at timestamptz,
+    next_expiry_credits bigint
+);
+COMMENT ON TYPE @extschema@.credit_balance IS
+    'A customer''s credits of one type: available is what can be spent now.';
+
+CREATE TYPE @extschema@.credit_entry AS (
+    entry_id bigint,
+    kind text,
+    credits bigint,
+    balance bigint,
+    credit_type text,
+    reverses bigint,
+    source_ref text,
+    idempotency_key text,
+    metadata jsonb,
+    created_at timestamptz
+);
+COMMENT ON TYPE @extschema@.credit_entry IS
+    'One entry of the ledger: kind is purchase, grant, spend, reversal, expiry, capture or adjustment; balance is the balance right after it.';
+
+CREATE TYPE @extschema@.user_resolution AS (
+    found boolean,
+    kind text,
+    customer_id uuid,
+    user_id uuid,
+    email text,
+    detail text
+);
+COMMENT ON TYPE @extschema@.user_resolution IS
+    'Whom an identifier names: kind is blank, placeholder, stripe_customer, paystack_customer, uuid, integer, email, external or malformed.';
+
+CREATE TYPE @extschema@.identity_outcome AS (
+    applied boolean,
+    reason @extschema@.billing_reason,
+    detail text,
+    customer_id uuid,
+    user_id uuid,
+    email text,
+    legacy_id bigint,
+    stripe_customer_id text,
+    paystack_customer_code text,
+    external_id text
+);
+COMMENT ON TYPE @extschema@.identity_outcome IS
+    'Answer of register_billing_user, with the customer''s identifiers as they are after it.';
+
+CREATE TYPE @extschema@.event_outcome AS (
+    applied boolean,
+    reason @extschema@.billing_reason,
+    detail text,
+    provider text,
+    event_id text,
+    event_type text,
+    status text,
+    attempts integer,
+    claim_token uuid,
+    lease_until timestamptz,
+    result jsonb
+);
+COMMENT ON TYPE @extschema@.event_outcome IS
+    'Answer of a call on a webhook event: status is recorded, processing, completed, failed or dead; claim_token only for who holds the claim.';
+
+CREATE TYPE @extschema@.signature_verdict AS (
+    valid boolean,
+    detail text,
+    signed_at timestamptz
+);
+COMMENT ON TYPE @extschema@.signature_verdict IS
+    'Whether a webhook body is authentic; detail is null or secret_missing, tolerance_invalid, signature_missing, signature_malformed, signature_mismatch, signature_expired.';

@@ -1,0 +1,110 @@
+-- People: one row per customer, known by several identifiers.
+
+CREATE TABLE billing.customers (
+    customer_id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    user_id uuid,
+    legacy_id bigint,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    email text,
+    external_id text,
+    stripe_customer_id text,
+    paystack_customer_code text
+);
+-- Partial, so that an update of an identifier is no key update: it does not make the foreign-key
+-- checks of others wait.
+CREATE UNIQUE INDEX customers_user_id ON billing.customers (user_id) WHERE user_id IS NOT NULL;
+CREATE UNIQUE INDEX customers_legacy_id ON billing.customers (legacy_id) WHERE legacy_id IS NOT NULL;
+CREATE UNIQUE INDEX customers_email ON billing.customers (email) WHERE email IS NOT NULL;
+CREATE UNIQUE INDEX customers_external_id ON billing.customers (external_id) WHERE external_id IS NOT NULL;
+CREATE UNIQUE INDEX customers_stripe_customer_id ON billing.customers (stripe_customer_id)
+    WHERE stripe_customer_id IS NOT NULL;
+CREATE UNIQUE INDEX customers_paystack_customer_code ON billing.customers (paystack_customer_code)
+    WHERE paystack_customer_code IS NOT NULL;
+COMMENT ON TABLE billing.customers IS 'Who owns credits and subscriptions; each identifier belongs to one customer.';
+COMMENT ON COLUMN billing.customers.customer_id IS 'The customer''s own id, made here.';
+COMMENT ON COLUMN billing.customers.user_id IS 'The application''s user id, where it is a uuid.';
+COMMENT ON COLUMN billing.customers.legacy_id IS 'The application''s user id, where it is an integer from 1 on.';
+COMMENT ON COLUMN billing.customers.created_at IS 'When the first applied call made the customer.';
+COMMENT ON COLUMN billing.customers.email IS 'E-mail address, lower-cased.';
+COMMENT ON COLUMN billing.customers.external_id IS 'The application''s user id, where it is any other text.';
+COMMENT ON COLUMN billing.customers.stripe_customer_id IS 'The first cus_... linked; further ones are aliases.';
+COMMENT ON COLUMN billing.customers.paystack_customer_code IS 'The first CUS_... linked; further ones are aliases.';
+
+CREATE TABLE billing.customer_aliases (
+    customer_id uuid NOT NULL REFERENCES billing.customers,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    code text PRIMARY KEY
+);
+CREATE INDEX customer_aliases_customer_id ON billing.customer_aliases (customer_id);
+COMMENT ON TABLE billing.customer_aliases IS 'Further provider codes of a customer.';
+COMMENT ON COLUMN billing.customer_aliases.customer_id IS 'Whose code it is.';
+COMMENT ON COLUMN billing.customer_aliases.created_at IS 'When it was linked.';
+COMMENT ON COLUMN billing.customer_aliases.code IS 'cus_... or CUS_...';
+
+-- The application's table of users, seen through a view that belongs to whoever set it: billing_owner
+-- reads the view without any right on the table, and row security of the table judges the view's owner.
+-- The view is no member of the extension, so a dump carries it.
+CREATE FUNCTION billing.set_users_table(
+    relation text DEFAULT NULL,
+    id_column text DEFAULT NULL,
+    email_column text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source regclass;
+    id_type oid;
+    id_expression text;
+    email_expression text := 'NULL::text';
+BEGIN
+    IF relation IS NULL AND id_column IS NULL AND email_column IS NULL THEN
+        DROP VIEW IF EXISTS billing.application_users;
+        RETURN;
+    END IF;
+    BEGIN
+        source := to_regclass(relation);
+    EXCEPTION WHEN syntax_error OR invalid_name OR feature_not_supported OR undefined_table OR invalid_schema_name THEN
+        source := NULL;
+    END;
+    IF source IS NULL OR source::oid NOT IN (SELECT c.oid FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the users table does not exist',
+            HINT = 'Name it with its schema, for instance auth.users.';
+    END IF;
+    SELECT a.atttypid INTO id_type FROM pg_attribute a
+        WHERE a.attrelid = source AND a.attname = id_column AND a.attnum > 0 AND NOT a.attisdropped;
+    id_expression := CASE
+        WHEN id_type IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype)
+            THEN format('u.%I', id_column)
+        WHEN id_type IN ('varchar'::regtype, 'bpchar'::regtype) THEN format('u.%I::text', id_column)
+    END;
+    IF id_expression IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the users table has no such id column, or one of another type',
+            HINT = 'The id column is a uuid, an integer or text.';
+    END IF;
+    IF email_column IS NOT NULL THEN
+        IF NOT EXISTS (
+            SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = source AND a.attname = email_column AND a.attnum > 0 AND NOT a.attisdropped
+                AND t.typcategory = 'S'
+        ) THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'the users table has no such e-mail column, or one of another type',
+                HINT = 'The e-mail column is text; leave it out if there is none.';
+        END IF;
+        email_expression := format('u.%I::text', email_column);
+    END IF;
+    DROP VIEW IF EXISTS billing.application_users;
+    EXECUTE format('CREATE VIEW billing.application_users AS SELECT %s AS id, %s AS email FROM %s u',
+        id_expression, email_expression, source);
+    REVOKE ALL ON billing.application_users FROM PUBLIC;
+    GRANT SELECT ON billing.application_users TO billing_owner;
+    COMMENT ON VIEW billing.application_users IS
+        'The application''s users, as billing.set_users_table named them: whoever is not in here is unknown.';
+END
+$$;
+COMMENT ON FUNCTION billing.set_users_table(text, text, text) IS
+    'Names the application''s table of users, for instance (''auth.users'', ''id'', ''email''): from then on whoever it does not know is unknown_user. All null takes it away. Called by a superuser, whose view billing.application_users reads the table. Bad input: 22023.';

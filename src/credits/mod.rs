@@ -1,0 +1,433 @@
+//! The credit ledger: SQL entry points, and the one way that every entry is written.
+
+use billing_core::credits::{
+    Balance, EntryKind, RawRequest, Request, credit_type as checked_type, history_rows,
+};
+use billing_core::customers::{Identifier, Uuid};
+use billing_core::outcome::{Detail, Reason, Refusal, invalid};
+use pgrx::Uuid as PgUuid;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+
+use crate::customers::{self, Person};
+use crate::error::{Error, Result};
+use crate::pg::{self, JsonbArgument, Row, RowWriter};
+
+mod store;
+
+pub use store::Origin;
+use store::{Account, Entry, HistoryEntry};
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[allow(clippy::too_many_arguments)]
+fn apply_credit_purchase(
+    user_id: default!(Option<&str>, "NULL"),
+    credits: default!(Option<i64>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    stripe_session_id: default!(Option<&str>, "NULL"),
+    amount_minor: default!(Option<i64>, "NULL"),
+    currency: default!(Option<&str>, "NULL"),
+    credit_type: default!(Option<&str>, "'credits'"),
+    expires_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    metadata: default!(Option<JsonbArgument>, "'{}'"),
+    source_ref: default!(Option<&str>, "NULL"),
+) -> Result<CreditOutcome, ErrorReport> {
+    let raw = RawRequest {
+        user_id,
+        credits,
+        idempotency_key,
+        stripe_session_id,
+        amount_minor,
+        currency,
+        credit_type,
+        expires: expires_at.is_some(),
+        priority: None,
+        metadata: metadata.as_ref().map(JsonbArgument::text),
+        source_ref,
+    };
+    Ok(answer(EntryKind::Purchase, &raw, metadata.as_ref())?)
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn grant_credits(
+    user_id: default!(Option<&str>, "NULL"),
+    credits: default!(Option<i64>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    credit_type: default!(Option<&str>, "'credits'"),
+    expires_at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    priority: default!(Option<i32>, "0"),
+    metadata: default!(Option<JsonbArgument>, "'{}'"),
+) -> Result<CreditOutcome, ErrorReport> {
+    let raw = RawRequest {
+        user_id,
+        credits,
+        idempotency_key,
+        credit_type,
+        expires: expires_at.is_some(),
+        priority,
+        metadata: metadata.as_ref().map(JsonbArgument::text),
+        ..RawRequest::default()
+    };
+    Ok(answer(EntryKind::Grant, &raw, metadata.as_ref())?)
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn spend_credits(
+    user_id: default!(Option<&str>, "NULL"),
+    credits: default!(Option<i64>, "NULL"),
+    idempotency_key: default!(Option<&str>, "NULL"),
+    credit_type: default!(Option<&str>, "'credits'"),
+    metadata: default!(Option<JsonbArgument>, "'{}'"),
+) -> Result<CreditOutcome, ErrorReport> {
+    let raw = RawRequest {
+        user_id,
+        credits,
+        idempotency_key,
+        credit_type,
+        metadata: metadata.as_ref().map(JsonbArgument::text),
+        ..RawRequest::default()
+    };
+    Ok(answer(EntryKind::Spend, &raw, metadata.as_ref())?)
+}
+
+#[pg_extern(stable, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn credit_balance(
+    user_id: default!(Option<&str>, "NULL"),
+    credit_type: default!(Option<&str>, "'credits'"),
+) -> Result<CreditBalance, ErrorReport> {
+    Ok(pg::read(|client| {
+        let Some((customer_id, credit_type)) = reader(client, user_id, credit_type)? else {
+            return Ok(CreditBalance::default());
+        };
+        let balance = store::balance(client, Account { customer_id, credit_type })?.unwrap_or_default();
+        Ok(CreditBalance { customer_id: Some(customer_id), credit_type: credit_type.to_owned(), balance })
+    })?)
+}
+
+#[pg_extern(stable, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn credit_history(
+    user_id: default!(Option<&str>, "NULL"),
+    max_rows: default!(Option<i32>, "50"),
+    before_entry_id: default!(Option<i64>, "NULL"),
+    credit_type: default!(Option<&str>, "'credits'"),
+) -> Result<SetOfIterator<'static, HistoryEntry>, ErrorReport> {
+    let entries = pg::read(|client| {
+        let Some(rows) = history_rows(max_rows) else { return Ok(Vec::new()) };
+        let Some((customer_id, credit_type)) = reader(client, user_id, credit_type)? else {
+            return Ok(Vec::new());
+        };
+        let before = before_entry_id.unwrap_or(i64::MAX);
+        store::history(client, Account { customer_id, credit_type }, before, rows)
+    })?;
+    Ok(SetOfIterator::new(entries))
+}
+
+/// Whose credits a reading call asks for; none for bad input and unknown users.
+fn reader<'a>(
+    client: &SpiClient,
+    user_id: Option<&str>,
+    credit_type: Option<&'a str>,
+) -> Result<Option<(Uuid, &'a str)>> {
+    let Ok(identifier) = Identifier::classify(user_id, customers::external_ids()) else { return Ok(None) };
+    let Ok(credit_type) = checked_type(credit_type) else { return Ok(None) };
+    match customers::find(client, &identifier)? {
+        Person::Known(customer_id) => Ok(Some((customer_id, credit_type))),
+        Person::New(_) | Person::Unknown => Ok(None),
+    }
+}
+
+/// Validates and applies a request that a caller made.
+fn answer(kind: EntryKind, raw: &RawRequest, metadata: Option<&JsonbArgument>) -> Result<CreditOutcome> {
+    pg::write(|client| match Request::parse(kind, raw, customers::external_ids()) {
+        Ok(request) => apply(client, &request, Origin::default(), metadata),
+        Err(refusal) => Ok(CreditOutcome::refused(refusal)),
+    })
+}
+
+/// What this very call made on the way to an entry, to be taken back if no entry comes of it.
+#[derive(Default)]
+struct Made<'a> {
+    charge: Option<&'a str>,
+    customer: Option<Uuid>,
+    balance: bool,
+}
+
+/// Applies a well-formed request: the one way that purchases, grants and spends are written.
+///
+/// Locks the charge, then makes the customer if need be, then locks the balance; the unique indexes of
+/// the ledger decide between rivals. Whatever is refused leaves nothing behind.
+pub fn apply(
+    client: &SpiClient,
+    request: &Request,
+    origin: Origin,
+    metadata: Option<&JsonbArgument>,
+) -> Result<CreditOutcome> {
+    let person = customers::find(client, &request.user)?;
+    if let Some(entry) = store::by_key(client, &request.idempotency_key)? {
+        return replay(client, request, &person, entry);
+    }
+    let mut made = Made::default();
+    if let Some(refusal) = standing_source(client, request, origin, &mut made)? {
+        take_back(client, request, None, &made)?;
+        return Ok(refusal);
+    }
+    let mut customer_id = None;
+    let entered = match admit(client, request, &person, &mut made)? {
+        Err(refusal) => Entered::Refused(refusal),
+        Ok(id) => {
+            customer_id = Some(id);
+            enter(client, request, origin, metadata, id, &mut made)?
+        }
+    };
+    if let Entered::Applied(outcome) = entered {
+        return Ok(outcome);
+    }
+    take_back(client, request, customer_id, &made)?;
+    // A rival with the same key or source may have committed while this call waited for a lock: then
+    // its entry is the answer, whatever else would be refused now.
+    match (standing(client, request, &person)?, entered) {
+        (Some(outcome), _) => Ok(outcome),
+        (None, Entered::Refused(refusal)) => Ok(CreditOutcome::refused(refusal)),
+        (None, _) => Err(Error::BrokenInvariant),
+    }
+}
+
+/// Locks the charge, if the payment is known, and looks whether the source is credited already.
+fn standing_source<'a>(
+    client: &SpiClient,
+    request: &'a Request,
+    origin: Origin,
+    made: &mut Made<'a>,
+) -> Result<Option<CreditOutcome>> {
+    let Some(source) = &request.source else { return Ok(None) };
+    if let Some(payment_ref) = source.payment_ref.as_deref() {
+        let new = store::lock_charge(client, payment_ref, &source.source_ref)?;
+        if origin.event.is_some() {
+            // An event's word that session and payment belong together stands, credited or not.
+            store::tie_charge(client, payment_ref, &source.source_ref)?;
+        } else if new {
+            made.charge = Some(payment_ref);
+        }
+    }
+    Ok(store::by_source(client, source)?.map(CreditOutcome::already_credited))
+}
+
+/// The customer to be written to, made if need be. Spending makes nobody: there is nothing to spend.
+fn admit(
+    client: &SpiClient,
+    request: &Request,
+    person: &Person,
+    made: &mut Made,
+) -> Result<Result<Uuid, Refusal>> {
+    if let Person::New(_) = person
+        && request.credits < 0
+    {
+        return Ok(Err(invalid(Detail::InsufficientCredits)));
+    }
+    Ok(match customers::find_or_make(client, person)? {
+        None => Err(invalid(Detail::UnknownUser)),
+        Some((customer_id, new)) => {
+            made.customer = new.then_some(customer_id);
+            Ok(customer_id)
+        }
+    })
+}
+
+/// What trying to write an entry came to.
+enum Entered {
+    Applied(CreditOutcome),
+    Refused(Refusal),
+    /// The key or the source stands already.
+    Conflict,
+}
+
+/// Locks the balance, decides, writes the entry and the balance.
+fn enter(
+    client: &SpiClient,
+    request: &Request,
+    origin: Origin,
+    metadata: Option<&JsonbArgument>,
+    customer_id: Uuid,
+    made: &mut Made,
+) -> Result<Entered> {
+    let account = Account { customer_id, credit_type: &request.credit_type };
+    let (before, last_entry_at) = match store::lock_balance(client, account)? {
+        Some(locked) => locked,
+        None if request.credits < 0 => return Ok(Entered::Refused(invalid(Detail::InsufficientCredits))),
+        None => {
+            made.balance = store::insert_balance(client, account, pg::now())?;
+            store::lock_balance(client, account)?.ok_or(Error::BrokenInvariant)?
+        }
+    };
+    let after = match request.apply_to(before) {
+        Ok(after) => after,
+        Err(refusal) => return Ok(Entered::Refused(refusal)),
+    };
+    let at = pg::now().max(last_entry_at);
+    let metadata = metadata.map(JsonbArgument::datum);
+    let Some(entry_id) = store::insert_entry(client, customer_id, request, origin, metadata, after, at)?
+    else {
+        return Ok(Entered::Conflict);
+    };
+    store::update_balance(client, account, before.balance, after, at)?;
+    let shown = Shown {
+        entry_id,
+        customer_id,
+        credit_type: request.credit_type.clone().into_owned(),
+        credits: request.credits,
+        balance: after,
+        created_at: at.timestamp().ok_or(Error::BrokenInvariant)?,
+    };
+    Ok(Entered::Applied(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(shown) }))
+}
+
+fn take_back(client: &SpiClient, request: &Request, customer_id: Option<Uuid>, made: &Made) -> Result<()> {
+    if let (Some(customer_id), true) = (customer_id, made.balance) {
+        store::discard_balance(client, Account { customer_id, credit_type: &request.credit_type })?;
+    }
+    if let Some(customer_id) = made.customer {
+        customers::discard(client, customer_id)?;
+    }
+    if let Some(payment_ref) = made.charge {
+        store::discard_charge(client, payment_ref)?;
+    }
+    Ok(())
+}
+
+/// What the ledger says now of the request's key and source.
+fn standing(client: &SpiClient, request: &Request, person: &Person) -> Result<Option<CreditOutcome>> {
+    if let Some(entry) = store::by_key_fresh(client, &request.idempotency_key)? {
+        return replay(client, request, person, entry).map(Some);
+    }
+    match &request.source {
+        None => Ok(None),
+        Some(source) => Ok(store::by_source(client, source)?.map(CreditOutcome::already_credited)),
+    }
+}
+
+/// The answer to a key that stands: the original's row, if it is the same request.
+fn replay(client: &SpiClient, request: &Request, person: &Person, entry: Entry) -> Result<CreditOutcome> {
+    let same = request.fingerprint(&entry.customer_id).as_slice() == entry.fingerprint
+        && (*person == Person::Known(entry.customer_id)
+            || customers::is_known_as(client, &request.user, entry.customer_id)?);
+    if !same {
+        return Ok(CreditOutcome::refused(invalid(Detail::IdempotencyKeyReused)));
+    }
+    Ok(CreditOutcome { reason: Reason::Replay, detail: None, entry: Some(entry.into()) })
+}
+
+/// SQL type `credit_outcome`.
+#[derive(Debug)]
+pub struct CreditOutcome {
+    /// Why.
+    pub reason: Reason,
+    /// What more.
+    pub detail: Option<Detail>,
+    /// The entry it is about: this call's, the original's, or the one that stands for the source.
+    pub entry: Option<Shown>,
+}
+
+/// What outcomes show of an entry.
+#[derive(Debug)]
+pub struct Shown {
+    pub entry_id: i64,
+    pub customer_id: Uuid,
+    pub credit_type: String,
+    pub credits: i64,
+    pub balance: i64,
+    pub created_at: TimestampWithTimeZone,
+}
+
+impl From<Entry> for Shown {
+    fn from(entry: Entry) -> Shown {
+        Shown {
+            entry_id: entry.entry_id,
+            customer_id: entry.customer_id,
+            credit_type: entry.credit_type,
+            credits: entry.credits,
+            balance: entry.balance_after,
+            created_at: entry.created_at,
+        }
+    }
+}
+
+impl CreditOutcome {
+    fn refused(refusal: Refusal) -> CreditOutcome {
+        CreditOutcome { reason: refusal.reason, detail: Some(refusal.detail), entry: None }
+    }
+
+    fn already_credited(entry: Entry) -> CreditOutcome {
+        CreditOutcome {
+            reason: Reason::Duplicate,
+            detail: Some(Detail::AlreadyCredited),
+            entry: Some(entry.into()),
+        }
+    }
+}
+
+impl Row for CreditOutcome {
+    fn write(self, row: &mut RowWriter) {
+        row.outcome(self.reason, self.detail);
+        match self.entry {
+            None => row.nulls(6),
+            Some(entry) => row
+                .column(Some(entry.entry_id))
+                .column(Some(PgUuid::from_bytes(entry.customer_id)))
+                .column(Some(entry.credit_type))
+                .column(Some(entry.credits))
+                .column(Some(entry.balance))
+                .column(Some(entry.created_at)),
+        };
+    }
+}
+
+pg::sql_row!(CreditOutcome, "credit_outcome");
+
+/// SQL type `credit_balance`.
+#[derive(Debug, Default)]
+struct CreditBalance {
+    customer_id: Option<Uuid>,
+    credit_type: String,
+    balance: Balance,
+}
+
+impl Row for CreditBalance {
+    fn write(self, row: &mut RowWriter) {
+        let Some(customer_id) = self.customer_id else {
+            row.nulls(7);
+            return;
+        };
+        row.column(Some(PgUuid::from_bytes(customer_id)))
+            .column(Some(self.credit_type))
+            .column(Some(self.balance.balance))
+            .column(Some(self.balance.held))
+            .column(i64::try_from(self.balance.available()).ok())
+            .nulls(2);
+    }
+}
+
+pg::sql_row!(CreditBalance, "credit_balance");
+
+impl Row for HistoryEntry {
+    fn write(self, row: &mut RowWriter) {
+        row.column(Some(self.entry_id))
+            .column(Some(self.kind))
+            .column(Some(self.credits))
+            .column(Some(self.balance_after))
+            .column(Some(self.credit_type))
+            .column(self.reverses)
+            .column(self.source_ref)
+            .column(Some(self.idempotency_key))
+            .column(pg::jsonb(&self.metadata))
+            .column(Some(self.created_at));
+    }
+}
+
+pg::sql_row!(HistoryEntry, "credit_entry");

@@ -1,0 +1,423 @@
+//! People: SQL entry points, and how identifiers become customers.
+
+use billing_core::customers::{
+    Amendment, Identifier, ProviderCode, RawRegistration, Registration, RegistrationPlan, Uuid,
+    plan_registration,
+};
+use billing_core::outcome::{Detail, Reason, Refusal, invalid};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use pgrx::{Uuid as PgUuid, pg_sys};
+
+use crate::error::{Error, Result};
+use crate::pg::{self, Row, RowWriter};
+use crate::{settings, webhooks};
+
+mod store;
+
+pub use store::discard;
+
+#[pg_extern(stable, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn resolve_billing_user(identifier: default!(Option<&str>, "NULL")) -> Result<UserResolution, ErrorReport> {
+    Ok(pg::read(|client| resolve(client, identifier))?)
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn register_billing_user(
+    user_id: default!(Option<PgUuid>, "NULL"),
+    email: default!(Option<&str>, "NULL"),
+    legacy_id: default!(Option<i64>, "NULL"),
+    stripe_customer_id: default!(Option<&str>, "NULL"),
+    paystack_customer_code: default!(Option<&str>, "NULL"),
+    external_id: default!(Option<&str>, "NULL"),
+) -> Result<IdentityOutcome, ErrorReport> {
+    let raw = RawRegistration {
+        user_id: user_id.map(|id| *id.as_bytes()),
+        email,
+        legacy_id,
+        stripe_customer_id,
+        paystack_customer_code,
+        external_id,
+    };
+    Ok(pg::write(|client| match Registration::parse(raw, external_ids()) {
+        Ok(given) => register(client, given),
+        Err(refusal) => Ok(IdentityOutcome::refused(refusal)),
+    })?)
+}
+
+/// Whether texts of no other kind are user ids here and now.
+pub fn external_ids() -> bool {
+    settings::external_ids() || pg::application_user_id_type() == Some(pg_sys::TEXTOID)
+}
+
+/// Whom an identifier names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Person {
+    /// A customer.
+    Known(Uuid),
+    /// Nobody yet: the first applied call makes the customer.
+    New(Registration),
+    /// Nobody, and nobody to be made.
+    Unknown,
+}
+
+/// Finds who is meant, as far as the calling query's snapshot knows.
+pub fn find(client: &SpiClient, identifier: &Identifier) -> Result<Person> {
+    if let Identifier::StripeCustomer(_) | Identifier::PaystackCustomer(_) = identifier {
+        return Ok(store::by_identifier(client, identifier)?.map_or(Person::Unknown, Person::Known));
+    }
+    match pg::application_user_id_type() {
+        None => {
+            let known = store::by_identifier(client, identifier)?;
+            Ok(known.map_or_else(|| Person::New(Registration::of(identifier)), Person::Known))
+        }
+        Some(id_type) => find_application_user(client, id_type, identifier),
+    }
+}
+
+/// Where the application's users are known, only they are anybody.
+fn find_application_user(
+    client: &SpiClient,
+    id_type: pg_sys::Oid,
+    identifier: &Identifier,
+) -> Result<Person> {
+    if let Some(user) = application_user(client, id_type, identifier)? {
+        return match Identifier::classify(Some(&user.id), true) {
+            Ok(Identifier::Email(_)) | Err(_) => Ok(Person::Unknown),
+            Ok(id) => {
+                let known = store::by_identifier(client, &id)?;
+                Ok(known.map_or_else(|| Person::New(Registration::of(&id)), Person::Known))
+            }
+        };
+    }
+    // An id of another kind than the table's names a customer whose own id the table knows.
+    if let Identifier::Email(_) = identifier {
+        return Ok(Person::Unknown);
+    }
+    let Some(customer_id) = store::by_identifier(client, identifier)? else { return Ok(Person::Unknown) };
+    let known = store::profile(client, customer_id)?.unwrap_or_default();
+    let own = own_ids(&known).into_iter().filter(|own| own != identifier);
+    for own in own {
+        if application_user(client, id_type, &own)?.is_some() {
+            return Ok(Person::Known(customer_id));
+        }
+    }
+    Ok(Person::Unknown)
+}
+
+fn own_ids(known: &Registration) -> Vec<Identifier<'_>> {
+    let external = known.external_id.as_deref().map(Identifier::External);
+    let ids = [known.user_id.map(Identifier::UserId), known.legacy_id.map(Identifier::LegacyId), external];
+    ids.into_iter().flatten().collect()
+}
+
+fn application_user(
+    client: &SpiClient,
+    id_type: pg_sys::Oid,
+    identifier: &Identifier,
+) -> Result<Option<store::ApplicationUser>> {
+    match identifier {
+        Identifier::UserId(id) => {
+            store::application_user(client, id_type, &PgUuid::from_bytes(*id).to_string())
+        }
+        Identifier::LegacyId(id) => store::application_user(client, id_type, &id.to_string()),
+        Identifier::External(id) => store::application_user(client, id_type, id),
+        Identifier::Email(email) => {
+            let mut users = store::application_users_by_email(client, email)?;
+            Ok(if users.len() == 1 { users.pop() } else { None })
+        }
+        Identifier::StripeCustomer(_) | Identifier::PaystackCustomer(_) => Ok(None),
+    }
+}
+
+/// Whether the identifier is that customer's, whatever the application's table says today.
+pub fn is_known_as(client: &SpiClient, identifier: &Identifier, customer_id: Uuid) -> Result<bool> {
+    Ok(store::by_identifier(client, identifier)? == Some(customer_id))
+}
+
+/// The customer of a person who is about to be credited, and whether this call made it.
+pub fn find_or_make(client: &SpiClient, person: &Person) -> Result<Option<(Uuid, bool)>> {
+    let registration = match person {
+        Person::Known(customer_id) => return Ok(Some((*customer_id, false))),
+        Person::Unknown => return Ok(None),
+        Person::New(registration) => registration,
+    };
+    for _ in 0..MAX_ROUNDS {
+        if let Some(owner) = store::owners(client, registration)?.first() {
+            return Ok(Some((owner.customer_id, false)));
+        }
+        if let Some(customer_id) = store::claim(client, registration)? {
+            return Ok(Some((customer_id, true)));
+        }
+    }
+    Err(Error::BrokenInvariant)
+}
+
+/// How often a decision is taken anew because a rival was faster; each round sees what the rival
+/// committed, so that a second one is rare and a third rarer.
+const MAX_ROUNDS: usize = 100;
+
+fn resolve(client: &SpiClient, text: Option<&str>) -> Result<UserResolution> {
+    let mut resolution = UserResolution::default();
+    let identifier = match Identifier::classify(text, external_ids()) {
+        Ok(identifier) => identifier,
+        Err(unusable) => {
+            resolution.kind = unusable.kind();
+            resolution.detail = Some(unusable.detail());
+            return Ok(resolution);
+        }
+    };
+    resolution.kind = identifier.kind();
+    let Person::Known(customer_id) = find(client, &identifier)? else {
+        resolution.detail = Some(Detail::UnknownUser);
+        return Ok(resolution);
+    };
+    let known = store::profile(client, customer_id)?.unwrap_or_default();
+    resolution.customer_id = Some(customer_id);
+    resolution.user_id = known.user_id;
+    resolution.email = known.email;
+    if let Some(id_type) = pg::application_user_id_type()
+        && let Some(user) = application_user(client, id_type, &identifier)?
+    {
+        resolution.email = user.email.map(|email| email.to_lowercase());
+    }
+    Ok(resolution)
+}
+
+/// Registers the identifiers, then processes what waits for a code among them.
+fn register(client: &SpiClient, given: Registration) -> Result<IdentityOutcome> {
+    let given = match pg::application_user_id_type() {
+        None => given,
+        Some(id_type) => match with_application_user(client, id_type, given)? {
+            Ok(given) => given,
+            Err(detail) => return Ok(IdentityOutcome::refused(invalid(detail))),
+        },
+    };
+    let registered = match settle(client, &given)? {
+        Ok(registered) => registered,
+        Err(detail) => return Ok(IdentityOutcome::refused(invalid(detail))),
+    };
+    webhooks::process_waiting(client, registered.codes)?;
+    let owners = store::owners(client, &given)?;
+    let owner = owners.into_iter().next().ok_or(Error::BrokenInvariant)?;
+    let reason = if registered.changed { Reason::Applied } else { Reason::Replay };
+    Ok(IdentityOutcome { reason, detail: None, customer_id: Some(owner.customer_id), known: owner.known })
+}
+
+/// Where the application's users are known: the e-mail stands for the row that has it now, and one of
+/// the ids must be known there.
+fn with_application_user(
+    client: &SpiClient,
+    id_type: pg_sys::Oid,
+    mut given: Registration,
+) -> Result<Result<Registration, Detail>> {
+    let mut known = false;
+    for id in own_ids(&given) {
+        known |= application_user(client, id_type, &id)?.is_some();
+    }
+    if let Some(email) = given.email.clone() {
+        let Some(user) = application_user(client, id_type, &Identifier::Email(email))? else {
+            return Ok(Err(Detail::UnknownUser));
+        };
+        let of_email = match Identifier::classify(Some(&user.id), true) {
+            Ok(Identifier::Email(_)) | Err(_) => return Ok(Err(Detail::UnknownUser)),
+            Ok(id) => Registration::of(&id),
+        };
+        let same = |a: &Registration| {
+            of_email.user_id.is_none_or(|id| a.user_id.is_none_or(|given| given == id))
+                && of_email.legacy_id.is_none_or(|id| a.legacy_id.is_none_or(|given| given == id))
+                && (of_email.external_id.is_none()
+                    || a.external_id.is_none()
+                    || a.external_id == of_email.external_id)
+        };
+        if !same(&given) {
+            return Ok(Err(Detail::IdentityConflict));
+        }
+        given.user_id = given.user_id.or(of_email.user_id);
+        given.legacy_id = given.legacy_id.or(of_email.legacy_id);
+        given.external_id = given.external_id.or(of_email.external_id);
+        known = true;
+        // The table is what e-mails are looked up in; a copy that somebody else still has is left.
+        if foreign_email(client, &given)? {
+            given.email = None;
+        }
+    }
+    if known {
+        return Ok(Ok(given));
+    }
+    for owner in store::owners(client, &given)? {
+        for id in own_ids(&owner.known) {
+            if application_user(client, id_type, &id)?.is_some() {
+                return Ok(Ok(given));
+            }
+        }
+    }
+    Ok(Err(Detail::UnknownUser))
+}
+
+/// Whether the e-mail stands at a customer who holds none of the other identifiers.
+fn foreign_email(client: &SpiClient, given: &Registration) -> Result<bool> {
+    let email = Registration { email: given.email.clone(), ..Registration::default() };
+    let holder = store::owners(client, &email)?.into_iter().next();
+    let others = Registration { email: None, ..given.clone() };
+    let person = store::owners(client, &others)?.into_iter().next();
+    Ok(match (holder, person) {
+        (Some(holder), Some(person)) => holder.customer_id != person.customer_id,
+        (Some(_), None) => true,
+        (None, _) => false,
+    })
+}
+
+/// What registering came to.
+struct Registered {
+    customer_id: Uuid,
+    changed: bool,
+    /// Provider codes that became the customer's.
+    codes: Vec<String>,
+}
+
+/// Decides and writes, anew whenever a rival was faster.
+fn settle(client: &SpiClient, given: &Registration) -> Result<Result<Registered, Detail>> {
+    for _ in 0..MAX_ROUNDS {
+        let owners = store::owners(client, given)?;
+        match plan_registration(given, &owners) {
+            RegistrationPlan::Refuse(detail) => return Ok(Err(detail)),
+            RegistrationPlan::Replay => {
+                let customer_id = owners.first().ok_or(Error::BrokenInvariant)?.customer_id;
+                return Ok(Ok(Registered { customer_id, changed: false, codes: Vec::new() }));
+            }
+            RegistrationPlan::Create => {
+                if let Some(customer_id) = store::claim(client, given)? {
+                    let codes = [&given.stripe_customer_id, &given.paystack_customer_code];
+                    let codes = codes.into_iter().flatten().cloned().collect();
+                    return Ok(Ok(Registered { customer_id, changed: true, codes }));
+                }
+            }
+            RegistrationPlan::Amend(_) => {
+                let customer_id = owners.first().ok_or(Error::BrokenInvariant)?.customer_id;
+                store::lock(client, customer_id)?;
+                let owners = store::owners(client, given)?;
+                if let RegistrationPlan::Amend(amendment) = plan_registration(given, &owners)
+                    && owners.first().is_some_and(|owner| owner.customer_id == customer_id)
+                    && amend(client, customer_id, &amendment)?
+                {
+                    let codes = amendment.codes();
+                    return Ok(Ok(Registered { customer_id, changed: true, codes }));
+                }
+            }
+        }
+    }
+    Err(Error::BrokenInvariant)
+}
+
+/// Gives a locked customer what is new; false if somebody else got one of the identifiers first.
+fn amend(client: &SpiClient, customer_id: Uuid, amendment: &Amendment) -> Result<bool> {
+    let Some(gate) = store::claim(client, &amendment.claims())? else { return Ok(false) };
+    store::discard(client, gate)?;
+    store::amend(client, customer_id, amendment)?;
+    Ok(true)
+}
+
+/// What linking a provider code came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The code is the customer's from now on.
+    Made(Uuid),
+    /// It was already.
+    Stood,
+    /// It belongs to somebody else, and stays there.
+    Refused,
+}
+
+/// Links a provider code to a person; a new one is made with it.
+pub fn link(client: &SpiClient, person: &Person, code: ProviderCode) -> Result<Link> {
+    let registration = match person {
+        Person::Unknown => return Ok(Link::Refused),
+        Person::New(registration) => registration.clone(),
+        Person::Known(customer_id) => return link_known(client, *customer_id, code),
+    };
+    Ok(match settle(client, &registration.with_code(code))? {
+        Ok(registered) if registered.changed => Link::Made(registered.customer_id),
+        Ok(_) => Link::Stood,
+        Err(_) => Link::Refused,
+    })
+}
+
+fn link_known(client: &SpiClient, customer_id: Uuid, code: ProviderCode) -> Result<Link> {
+    let wanted = Registration::default().with_code(code);
+    for _ in 0..MAX_ROUNDS {
+        if let Some(owner) = store::owners(client, &wanted)?.first() {
+            return Ok(if owner.customer_id == customer_id { Link::Stood } else { Link::Refused });
+        }
+        store::lock(client, customer_id)?;
+        let known = store::profile_fresh(client, customer_id)?.ok_or(Error::BrokenInvariant)?;
+        let owner = billing_core::customers::Customer { customer_id, known, aliases: Vec::new() };
+        if let RegistrationPlan::Amend(amendment) = plan_registration(&wanted, &[owner])
+            && amend(client, customer_id, &amendment)?
+        {
+            return Ok(Link::Made(customer_id));
+        }
+    }
+    Err(Error::BrokenInvariant)
+}
+
+/// SQL type `user_resolution`.
+#[derive(Debug, Default)]
+struct UserResolution {
+    kind: &'static str,
+    customer_id: Option<Uuid>,
+    user_id: Option<Uuid>,
+    email: Option<String>,
+    detail: Option<Detail>,
+}
+
+impl Row for UserResolution {
+    fn write(self, row: &mut RowWriter) {
+        row.column(Some(self.customer_id.is_some()))
+            .column(Some(self.kind))
+            .column(self.customer_id.map(PgUuid::from_bytes))
+            .column(self.user_id.map(PgUuid::from_bytes))
+            .column(self.email)
+            .column(self.detail.map(Detail::as_str));
+    }
+}
+
+pg::sql_row!(UserResolution, "user_resolution");
+
+/// SQL type `identity_outcome`.
+#[derive(Debug)]
+struct IdentityOutcome {
+    reason: Reason,
+    detail: Option<Detail>,
+    customer_id: Option<Uuid>,
+    known: Registration,
+}
+
+impl IdentityOutcome {
+    fn refused(refusal: Refusal) -> IdentityOutcome {
+        IdentityOutcome {
+            reason: refusal.reason,
+            detail: Some(refusal.detail),
+            customer_id: None,
+            known: Registration::default(),
+        }
+    }
+}
+
+impl Row for IdentityOutcome {
+    fn write(self, row: &mut RowWriter) {
+        row.outcome(self.reason, self.detail)
+            .column(self.customer_id.map(PgUuid::from_bytes))
+            .column(self.known.user_id.map(PgUuid::from_bytes))
+            .column(self.known.email)
+            .column(self.known.legacy_id)
+            .column(self.known.stripe_customer_id)
+            .column(self.known.paystack_customer_code)
+            .column(self.known.external_id);
+    }
+}
+
+pg::sql_row!(IdentityOutcome, "identity_outcome");

@@ -1,0 +1,229 @@
+//! SQL statements on customers, their aliases, and the application's users.
+
+use billing_core::customers::{Amendment, Customer, Identifier, Registration, Uuid};
+use pgrx::spi::SpiClient;
+use pgrx::{Uuid as PgUuid, pg_sys};
+
+use crate::error::{Error, Result};
+use crate::pg::{Columns, Rows, Statement, statements};
+
+statements! {
+    snapshot BY_USER_ID(UUIDOID) = "SELECT customer_id FROM billing.customers WHERE user_id = $1";
+    snapshot BY_LEGACY_ID(INT8OID) = "SELECT customer_id FROM billing.customers WHERE legacy_id = $1";
+    snapshot BY_EMAIL(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE email = $1";
+    snapshot BY_EXTERNAL_ID(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE external_id = $1";
+    snapshot BY_CODE(TEXTOID) =
+        "SELECT customer_id FROM billing.customers WHERE stripe_customer_id = $1
+         UNION ALL SELECT customer_id FROM billing.customers WHERE paystack_customer_code = $1
+         UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code = $1";
+    snapshot PROFILE(UUIDOID) =
+        "SELECT customer_id, user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id
+         FROM billing.customers WHERE customer_id = $1";
+    fresh PROFILE_FRESH(UUIDOID) =
+        "SELECT customer_id, user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id
+         FROM billing.customers WHERE customer_id = $1";
+    fresh OWNERS(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
+        "SELECT c.customer_id, c.user_id, c.email, c.legacy_id, c.stripe_customer_id, c.paystack_customer_code,
+                c.external_id, ARRAY(SELECT a.code FROM billing.customer_aliases a
+                                     WHERE a.customer_id = c.customer_id AND a.code IN ($4, $5))
+         FROM billing.customers c
+         WHERE c.customer_id IN (
+             SELECT customer_id FROM billing.customers WHERE user_id = $1
+             UNION ALL SELECT customer_id FROM billing.customers WHERE email = $2
+             UNION ALL SELECT customer_id FROM billing.customers WHERE legacy_id = $3
+             UNION ALL SELECT customer_id FROM billing.customers WHERE stripe_customer_id = $4
+             UNION ALL SELECT customer_id FROM billing.customers WHERE paystack_customer_code = $5
+             UNION ALL SELECT customer_id FROM billing.customers WHERE external_id = $6
+             UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code IN ($4, $5))
+         ORDER BY c.customer_id";
+    fresh LOCK(UUIDOID) =
+        "SELECT customer_id FROM billing.customers WHERE customer_id = $1 FOR NO KEY UPDATE";
+    fresh INSERT(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
+        "INSERT INTO billing.customers
+             (user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT DO NOTHING RETURNING customer_id";
+    fresh DELETE(UUIDOID) = "DELETE FROM billing.customers WHERE customer_id = $1";
+    fresh ALIASES(TEXTOID, TEXTOID) = "SELECT code FROM billing.customer_aliases WHERE code IN ($1, $2)";
+    fresh AMEND(UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
+        "UPDATE billing.customers SET
+             user_id = coalesce($2, user_id), email = coalesce($3, email), legacy_id = coalesce($4, legacy_id),
+             stripe_customer_id = coalesce($5, stripe_customer_id),
+             paystack_customer_code = coalesce($6, paystack_customer_code),
+             external_id = coalesce($7, external_id)
+         WHERE customer_id = $1 RETURNING customer_id";
+    fresh ADD_ALIAS(UUIDOID, TEXTOID) =
+        "INSERT INTO billing.customer_aliases (customer_id, code) VALUES ($1, $2)";
+    snapshot USER_BY_UUID(UUIDOID) =
+        "SELECT u.id::text, u.email FROM billing.application_users u WHERE u.id = $1";
+    snapshot USER_BY_INTEGER(INT8OID) =
+        "SELECT u.id::text, u.email FROM billing.application_users u WHERE u.id = $1";
+    snapshot USER_BY_TEXT(TEXTOID) =
+        "SELECT u.id::text, u.email FROM billing.application_users u WHERE u.id = $1";
+    snapshot USERS_BY_EMAIL(TEXTOID) =
+        "SELECT u.id::text, u.email FROM billing.application_users u
+         WHERE pg_catalog.lower(u.email) = $1 LIMIT 2";
+}
+
+/// One row of the application's users.
+#[derive(Clone, Debug)]
+pub struct ApplicationUser {
+    /// The id as text.
+    pub id: String,
+    /// As the table has it.
+    pub email: Option<String>,
+}
+
+/// The customer that the identifier names in `billing.customers`.
+pub fn by_identifier(client: &SpiClient, identifier: &Identifier) -> Result<Option<Uuid>> {
+    let rows = match identifier {
+        Identifier::UserId(id) => BY_USER_ID.with(|s| s.run(client, &[PgUuid::from_bytes(*id).into()])),
+        Identifier::LegacyId(id) => BY_LEGACY_ID.with(|s| s.run(client, &[(*id).into()])),
+        Identifier::Email(email) => BY_EMAIL.with(|s| s.run(client, &[email.as_str().into()])),
+        Identifier::External(id) => BY_EXTERNAL_ID.with(|s| s.run(client, &[(*id).into()])),
+        Identifier::StripeCustomer(code) | Identifier::PaystackCustomer(code) => {
+            BY_CODE.with(|s| s.run(client, &[(*code).into()]))
+        }
+    }?;
+    rows.first(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))
+}
+
+/// What is known of the customer, in the calling query's snapshot.
+pub fn profile(client: &SpiClient, customer_id: Uuid) -> Result<Option<Registration>> {
+    PROFILE.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?.first(registration)
+}
+
+/// What is known of the customer now.
+pub fn profile_fresh(client: &SpiClient, customer_id: Uuid) -> Result<Option<Registration>> {
+    PROFILE_FRESH.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?.first(registration)
+}
+
+/// The identifiers of a row that begins like `billing.customers` is read here.
+fn registration(row: &Columns) -> Result<Registration> {
+    Ok(Registration {
+        user_id: row.maybe::<PgUuid>(2)?.map(|id| *id.as_bytes()),
+        email: row.maybe(3)?,
+        legacy_id: row.maybe(4)?,
+        stripe_customer_id: row.maybe(5)?,
+        paystack_customer_code: row.maybe(6)?,
+        external_id: row.maybe(7)?,
+    })
+}
+
+/// Every customer that holds one of the identifiers, as committed now, in the order of locking.
+pub fn owners(client: &SpiClient, given: &Registration) -> Result<Vec<Customer>> {
+    let rows = run_registration(&OWNERS, client, None, given)?;
+    rows.all(|row| {
+        Ok(Customer {
+            customer_id: *row.get::<PgUuid>(1)?.as_bytes(),
+            known: registration(row)?,
+            aliases: row.get(8)?,
+        })
+    })
+}
+
+/// Locks the customer's row against other changes of its identifiers.
+pub fn lock(client: &SpiClient, customer_id: Uuid) -> Result<()> {
+    one(LOCK.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?)
+}
+
+/// Makes a customer of the identifiers; none if any of them belongs to somebody, or is about to.
+///
+/// The unique indexes of `billing.customers` are the gate for aliases too: whoever links a provider
+/// code first inserts it here, so two who link one code wait for each other, and the second finds
+/// the first's alias.
+pub fn claim(client: &SpiClient, identifiers: &Registration) -> Result<Option<Uuid>> {
+    let rows = run_registration(&INSERT, client, None, identifiers)?;
+    let Some(customer_id) = rows.first(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))? else {
+        return Ok(None);
+    };
+    let codes = [&identifiers.stripe_customer_id, &identifiers.paystack_customer_code];
+    if codes.iter().all(|code| code.is_none()) {
+        return Ok(Some(customer_id));
+    }
+    let codes = codes.map(|code| code.as_deref().into());
+    if ALIASES.with(|s| s.run(client, &codes))?.len() > 0 {
+        discard(client, customer_id)?;
+        return Ok(None);
+    }
+    Ok(Some(customer_id))
+}
+
+/// Takes back a customer that this very call made.
+pub fn discard(client: &SpiClient, customer_id: Uuid) -> Result<()> {
+    DELETE.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?;
+    Ok(())
+}
+
+/// Gives a locked customer what is new; the identifiers were claimed just before.
+pub fn amend(client: &SpiClient, customer_id: Uuid, amendment: &Amendment) -> Result<()> {
+    if amendment.columns != Registration::default() {
+        one(run_registration(&AMEND, client, Some(customer_id), &amendment.columns)?)?;
+    }
+    for alias in &amendment.aliases {
+        let arguments = [PgUuid::from_bytes(customer_id).into(), alias.as_str().into()];
+        ADD_ALIAS.with(|s| s.run(client, &arguments))?;
+    }
+    Ok(())
+}
+
+/// The application's user of that id, by the type of its id column; none where the type cannot hold
+/// such an id.
+pub fn application_user(
+    client: &SpiClient,
+    id_type: pg_sys::Oid,
+    id: &str,
+) -> Result<Option<ApplicationUser>> {
+    let rows = match id_type {
+        pg_sys::UUIDOID => match billing_core::customers::parse_uuid(id) {
+            Some(id) => USER_BY_UUID.with(|s| s.run(client, &[PgUuid::from_bytes(id).into()])),
+            None => return Ok(None),
+        },
+        pg_sys::TEXTOID => USER_BY_TEXT.with(|s| s.run(client, &[id.into()])),
+        _ => match id.parse::<i64>() {
+            Ok(id) => USER_BY_INTEGER.with(|s| s.run(client, &[id.into()])),
+            Err(_) => return Ok(None),
+        },
+    }?;
+    Ok(application_users(rows)?.pop())
+}
+
+/// The application's users that have the e-mail now; more than one is ambiguous.
+pub fn application_users_by_email(client: &SpiClient, email: &str) -> Result<Vec<ApplicationUser>> {
+    application_users(USERS_BY_EMAIL.with(|s| s.run(client, &[email.into()]))?)
+}
+
+fn application_users(rows: Rows) -> Result<Vec<ApplicationUser>> {
+    rows.all(|row| Ok(ApplicationUser { id: row.maybe(1)?.unwrap_or_default(), email: row.maybe(2)? }))
+}
+
+type Local = std::thread::LocalKey<Statement>;
+
+fn run_registration<'conn>(
+    statement: &'static Local,
+    client: &SpiClient<'conn>,
+    customer_id: Option<Uuid>,
+    given: &Registration,
+) -> Result<Rows<'conn>> {
+    let mut arguments = Vec::with_capacity(7);
+    if let Some(id) = customer_id {
+        arguments.push(PgUuid::from_bytes(id).into());
+    }
+    arguments.extend([
+        given.user_id.map(PgUuid::from_bytes).into(),
+        text(&given.email),
+        given.legacy_id.into(),
+        text(&given.stripe_customer_id),
+        text(&given.paystack_customer_code),
+        text(&given.external_id),
+    ]);
+    statement.with(|s| s.run(client, &arguments))
+}
+
+fn text(value: &Option<String>) -> pgrx::datum::DatumWithOid<'_> {
+    value.as_deref().into()
+}
+
+fn one(rows: Rows) -> Result<()> {
+    if rows.len() == 1 { Ok(()) } else { Err(Error::BrokenInvariant) }
+}

@@ -1,0 +1,17 @@
+//! What the extension needs of Postgres beyond pgrx's own face, made safe to use.
+//!
+//! `raw` holds all the unsafe code there is; `statement` the statements that a backend prepares once.
+
+mod raw;
+mod row;
+mod statement;
+
+pub use raw::{
+    Ended, JsonArgument, JsonbArgument, Time, application_user_id_type, jsonb, now, only_free_locks,
+    reserve_settings_prefix, savepoint,
+};
+pub use row::{Row, RowWriter};
+pub use statement::{Columns, Rows, Statement, read, write};
+
+pub(crate) use row::sql_row;
+pub(crate) use statement::statements;

@@ -1,0 +1,368 @@
+//! All unsafe code of the extension. Each block says why it is sound.
+
+use std::ffi::{CStr, CString};
+use std::panic::AssertUnwindSafe;
+
+use pgrx::callconv::{Arg, ArgAbi, FcInfo};
+use pgrx::datum::{Datum, TimestampWithTimeZone};
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{FromDatum, IntoDatum, PgSqlErrorCode, PgTryBuilder, direct_function_call_as_datum, pg_sys};
+
+use super::row::Row;
+use crate::error::Result;
+
+/// Microseconds since the Postgres epoch (2000-01-01 UTC), as `timestamptz` is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(i64);
+
+/// Unix time of the Postgres epoch, in seconds.
+const POSTGRES_EPOCH_UNIX: i64 = 946_684_800;
+const MICROS: i64 = 1_000_000;
+
+impl Time {
+    /// Of a `timestamptz`.
+    pub fn of(time: TimestampWithTimeZone) -> Time {
+        Time(time.into_inner())
+    }
+
+    /// Of Unix seconds; none where a `timestamptz` cannot hold it.
+    pub fn of_unix(seconds: i64) -> Option<Time> {
+        let micros = seconds.checked_sub(POSTGRES_EPOCH_UNIX)?.checked_mul(MICROS)?;
+        TimestampWithTimeZone::try_from(micros).ok().map(Time::of)
+    }
+
+    /// As whole Unix seconds, rounded down; infinite times are at the ends of the number line.
+    pub fn unix(self) -> i64 {
+        match self.0 {
+            i64::MIN | i64::MAX => self.0,
+            micros => micros.div_euclid(MICROS) + POSTGRES_EPOCH_UNIX,
+        }
+    }
+
+    /// So many seconds later.
+    pub fn plus_seconds(self, seconds: i64) -> Time {
+        Time(self.0.saturating_add(seconds.saturating_mul(MICROS)))
+    }
+
+    /// As a `timestamptz`; none where it cannot hold it.
+    pub fn timestamp(self) -> Option<TimestampWithTimeZone> {
+        TimestampWithTimeZone::try_from(self.0).ok()
+    }
+}
+
+/// The clock.
+pub fn now() -> Time {
+    // SAFETY: reads the system clock; no state, no arguments.
+    Time(unsafe { pg_sys::GetCurrentTimestamp() })
+}
+
+/// Keeps other extensions and users from inventing settings under the prefix.
+pub fn reserve_settings_prefix(prefix: &CStr) {
+    // SAFETY: called from _PG_init with a valid C string, which Postgres copies.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}
+
+/// While it lives, statements are planned once for any argument and by index.
+///
+/// A plan kept since a table was empty would else stay a sequential scan until the next analyze.
+/// The planner's own variables are set, not the settings behind them: that costs nothing per call.
+pub struct IndexPlans {
+    seqscan: bool,
+    plan_cache_mode: core::ffi::c_int,
+}
+
+impl IndexPlans {
+    /// Begins.
+    pub fn enter() -> IndexPlans {
+        // SAFETY: a backend is single-threaded; both are plain variables that only the planner reads.
+        unsafe {
+            let before =
+                IndexPlans { seqscan: pg_sys::enable_seqscan, plan_cache_mode: pg_sys::plan_cache_mode };
+            pg_sys::enable_seqscan = false;
+            pg_sys::plan_cache_mode = pg_sys::PlanCacheMode::PLAN_CACHE_MODE_FORCE_GENERIC_PLAN as _;
+            before
+        }
+    }
+}
+
+impl Drop for IndexPlans {
+    fn drop(&mut self) {
+        // SAFETY: as above; pgrx turns a Postgres error into an unwinding panic, so this runs then too.
+        unsafe {
+            pg_sys::enable_seqscan = self.seqscan;
+            pg_sys::plan_cache_mode = self.plan_cache_mode;
+        }
+    }
+}
+
+/// Milliseconds after which a lock counts as not free.
+const FREE_LOCK_MILLISECONDS: core::ffi::c_int = 1;
+
+/// Runs the body so that waiting for any lock ends in 55P03 at once.
+///
+/// For what cannot keep to the order of locks: inside a [`savepoint`], which answers [`Ended::Busy`].
+pub fn only_free_locks<T>(body: impl FnOnce() -> T) -> T {
+    struct Restore(core::ffi::c_int);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: as below.
+            unsafe { pg_sys::LockTimeout = self.0 }
+        }
+    }
+    // SAFETY: a plain variable of a single-threaded backend, read when a wait for a lock begins.
+    let _restore = unsafe {
+        let before = Restore(pg_sys::LockTimeout);
+        pg_sys::LockTimeout = FREE_LOCK_MILLISECONDS;
+        before
+    };
+    body()
+}
+
+/// How a savepoint ended.
+pub enum Ended<T, R> {
+    /// Kept.
+    Done(T),
+    /// Undone, because the body refused.
+    Refused(R),
+    /// Undone, because a lock was not free.
+    Busy,
+    /// Undone, because of an error that is not for the caller to retry; its SQLSTATE.
+    Error(String),
+}
+
+/// Runs the body in a savepoint: kept if it says `Ok(Ok(_))`, undone otherwise.
+///
+/// Errors that a caller should retry (classes 40 and 53, 55P03, 57014), that end the session (57P..),
+/// or that say a row is broken (XX) go through. `busy_is_answered`: 55P03 is our own doing
+/// ([`only_free_locks`]) and is answered as [`Ended::Busy`].
+pub fn savepoint<T, R>(
+    busy_is_answered: bool,
+    body: impl FnOnce() -> Result<Result<T, R>>,
+) -> Result<Ended<T, R>> {
+    // SAFETY: the calls that PL/pgSQL makes for a block with EXCEPTION, in the same order: the memory
+    // context and resource owner of before are put back after the subtransaction has ended.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let caught = PgTryBuilder::new(AssertUnwindSafe(|| Caught::Nothing(body())))
+            .catch_others(|cause| Caught::Cause(Box::new(cause)))
+            .catch_rust_panic(|cause| Caught::Cause(Box::new(cause)))
+            .execute();
+        if matches!(caught, Caught::Nothing(Ok(Ok(_)))) {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        match caught {
+            Caught::Nothing(Ok(Ok(value))) => Ok(Ended::Done(value)),
+            Caught::Nothing(Ok(Err(refusal))) => Ok(Ended::Refused(refusal)),
+            Caught::Nothing(Err(error)) => Err(error),
+            Caught::Cause(cause) => match verdict(&cause, busy_is_answered) {
+                Some(ended) => Ok(ended),
+                None => cause.rethrow(),
+            },
+        }
+    }
+}
+
+enum Caught<T> {
+    Nothing(T),
+    Cause(Box<CaughtError>),
+}
+
+/// What an error inside a savepoint is answered with; none if it must go through.
+fn verdict<T, R>(cause: &CaughtError, busy_is_answered: bool) -> Option<Ended<T, R>> {
+    let CaughtError::PostgresError(report) = cause else { return None };
+    let code = report.sql_error_code();
+    if code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
+        return busy_is_answered.then_some(Ended::Busy);
+    }
+    let state = sqlstate(code);
+    let goes_through = ["40", "53", "57", "XX"].iter().any(|class| state.starts_with(class));
+    (!goes_through).then_some(Ended::Error(state))
+}
+
+/// The five characters of an SQLSTATE.
+fn sqlstate(code: PgSqlErrorCode) -> String {
+    let packed = code as u32;
+    (0..5).map(|place| char::from((packed >> (6 * place) & 0x3f) as u8 + b'0')).collect()
+}
+
+/// The type of the id column of `billing.application_users`; none if no users table is set.
+pub fn application_user_id_type() -> Option<pg_sys::Oid> {
+    // SAFETY: lookups in the system caches with valid C strings; a missing name gives InvalidOid.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"billing".as_ptr(), true);
+        let view = pg_sys::get_relname_relid(c"application_users".as_ptr(), schema);
+        if view == pg_sys::InvalidOid {
+            return None;
+        }
+        Some(pg_sys::get_atttype(view, 1))
+    }
+}
+
+/// A `jsonb` argument: its text to look at, its datum to be stored as it came.
+pub struct JsonbArgument {
+    datum: pg_sys::Datum,
+    text: String,
+}
+
+impl JsonbArgument {
+    /// The document as text, as Postgres writes it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The document for a statement.
+    pub fn datum(&self) -> pgrx::datum::DatumWithOid<'_> {
+        // SAFETY: the datum is the jsonb that the caller passed; it lives as long as the call.
+        unsafe {
+            let datum = std::mem::transmute::<pg_sys::Datum, Datum<'_>>(self.datum);
+            pgrx::datum::DatumWithOid::new_from_datum(Some(datum), pg_sys::JSONBOID)
+        }
+    }
+}
+
+impl FromDatum for JsonbArgument {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller says that the datum is a jsonb; jsonb_out reads it, detoasting if needed,
+        // and returns a palloc'd C string in the database's encoding, UTF-8.
+        unsafe {
+            let text = direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(datum)])?;
+            let text = CStr::from_ptr(text.cast_mut_ptr()).to_string_lossy().into_owned();
+            Some(JsonbArgument { datum, text })
+        }
+    }
+}
+
+/// A `json` argument: the very bytes that the caller sent.
+pub struct JsonArgument(pub String);
+
+impl FromDatum for JsonArgument {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, oid: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: a json is stored as a text is.
+        unsafe { String::from_polymorphic_datum(datum, is_null, oid).map(JsonArgument) }
+    }
+}
+
+macro_rules! argument {
+    ($argument:ty, $sql:literal) => {
+        // SAFETY: unboxed by its FromDatum, from an argument that is declared to be of the SQL type; the
+        // entry points take it as an Option, so a null never gets to the unchecked way.
+        unsafe impl<'fcx> ArgAbi<'fcx> for $argument {
+            unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+                unsafe { arg.unbox_arg_using_from_datum().unwrap_unchecked() }
+            }
+
+            unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> pgrx::nullable::Nullable<Self> {
+                unsafe { arg.unbox_arg_using_from_datum().into() }
+            }
+        }
+
+        pgrx::impl_sql_translatable!($argument, arg_only = $sql);
+    };
+}
+
+argument!(JsonbArgument, "jsonb");
+argument!(JsonArgument, "json");
+
+/// JSON text that was written here, as a `jsonb` for a statement or an answer.
+pub fn jsonb(text: &str) -> Option<JsonbDatum> {
+    let text = CString::new(text).ok()?;
+    // SAFETY: jsonb_in reads a valid C string.
+    let datum = unsafe {
+        direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(pg_sys::Datum::from(text.as_ptr()))])
+    };
+    datum.map(JsonbDatum)
+}
+
+/// A `jsonb` made here.
+pub struct JsonbDatum(pg_sys::Datum);
+
+impl IntoDatum for JsonbDatum {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        Some(self.0)
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::JSONBOID
+    }
+}
+
+/// Writes one row of the call's own result type.
+pub struct RowWriter {
+    descriptor: pg_sys::TupleDesc,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+impl RowWriter {
+    /// Answers the call with the row.
+    ///
+    /// # Safety
+    /// `fcinfo` is that of a function declared to return the row's composite type, or a set of it.
+    pub unsafe fn answer<'fcx>(row: impl Row, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        // SAFETY: the descriptor is looked up by the type that the function is declared to return, and
+        // is released after the tuple has been formed in the caller's memory context.
+        unsafe {
+            let descriptor = result_descriptor(fcinfo);
+            let width = usize::try_from((*descriptor).natts).unwrap_or_default();
+            let mut writer =
+                RowWriter { descriptor, values: Vec::with_capacity(width), nulls: Vec::with_capacity(width) };
+            row.write(&mut writer);
+            assert!(writer.values.len() == width, "a row has as many columns as its type");
+            let tuple =
+                pg_sys::heap_form_tuple(descriptor, writer.values.as_mut_ptr(), writer.nulls.as_mut_ptr());
+            let datum = pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data);
+            if (*descriptor).tdrefcount >= 0 {
+                pg_sys::DecrTupleDescRefCount(descriptor);
+            }
+            fcinfo.return_raw_datum(datum)
+        }
+    }
+
+    /// Writes the next column.
+    pub(super) fn push(&mut self, datum: Option<pg_sys::Datum>) {
+        self.nulls.push(datum.is_none());
+        self.values.push(datum.unwrap_or(pg_sys::Datum::null()));
+    }
+
+    /// Writes the next column, a label of the enum that is the column's type.
+    pub fn label(&mut self, label: &'static str) -> &mut RowWriter {
+        let datum = CString::new(label).ok().and_then(|label| {
+            // SAFETY: the descriptor is alive while the row is written, the column exists (checked by
+            // the width afterwards, and by `get`), and enum_in reads a valid C string.
+            unsafe {
+                let attributes = (*self.descriptor).attrs.as_slice((*self.descriptor).natts as usize);
+                let enum_type = attributes.get(self.values.len())?.atttypid;
+                direct_function_call_as_datum(
+                    pg_sys::enum_in,
+                    &[Some(pg_sys::Datum::from(label.as_ptr())), Some(pg_sys::Datum::from(enum_type))],
+                )
+            }
+        });
+        self.push(datum);
+        self
+    }
+}
+
+/// The descriptor of what the function returns, by the type of the call: right in any schema and for
+/// any search_path.
+unsafe fn result_descriptor(fcinfo: &FcInfo) -> pg_sys::TupleDesc {
+    // SAFETY: flinfo is set for every call through the function manager.
+    unsafe {
+        let function = (*fcinfo.as_mut_ptr()).flinfo;
+        let mut result_type = pg_sys::get_fn_expr_rettype(function);
+        if result_type == pg_sys::InvalidOid {
+            result_type = pg_sys::get_func_rettype((*function).fn_oid);
+        }
+        pg_sys::lookup_rowtype_tupdesc(result_type, -1)
+    }
+}

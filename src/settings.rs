@@ -1,0 +1,155 @@
+//! Settings `billing_rpc.*`. Only superusers, or whom they grant SET, may change them: the functions
+//! that read them run with the owner's rights.
+
+use std::ffi::CStr;
+
+use billing_core::signatures::DEFAULT_TOLERANCE_SECONDS;
+use billing_core::webhooks::AcceptedMode;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+/// How long an event's body is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types)]
+pub enum PayloadRetention {
+    /// Never.
+    none,
+    /// While the event is unfinished.
+    until_completed,
+    /// For ever.
+    always,
+}
+
+/// Which events are processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types)]
+pub enum ModeSetting {
+    /// Both.
+    any,
+    /// Real money only.
+    live,
+    /// Test mode only.
+    test,
+}
+
+static TOLERANCE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_TOLERANCE_SECONDS);
+static CLAIM_LEASE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(300);
+static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(10);
+static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1_048_576);
+static PAYLOAD_RETENTION: GucSetting<PayloadRetention> =
+    GucSetting::<PayloadRetention>::new(PayloadRetention::until_completed);
+static ACCEPTED_MODE: GucSetting<ModeSetting> = GucSetting::<ModeSetting>::new(ModeSetting::any);
+static EXTERNAL_IDS: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// Seconds that a signature's time may be away from now.
+pub fn tolerance_seconds() -> i32 {
+    TOLERANCE_SECONDS.get()
+}
+
+/// Seconds that a claim lasts.
+pub fn claim_lease_seconds() -> i32 {
+    CLAIM_LEASE_SECONDS.get()
+}
+
+/// Failures after which an event is dead.
+pub fn max_attempts() -> i32 {
+    MAX_ATTEMPTS.get()
+}
+
+/// The largest body, in bytes.
+pub fn max_payload_bytes() -> usize {
+    usize::try_from(MAX_PAYLOAD_BYTES.get()).unwrap_or_default()
+}
+
+/// How long an event's body is kept.
+pub fn payload_retention() -> PayloadRetention {
+    PAYLOAD_RETENTION.get()
+}
+
+/// Which events are processed.
+pub fn accepted_mode() -> AcceptedMode {
+    match ACCEPTED_MODE.get() {
+        ModeSetting::any => AcceptedMode::Any,
+        ModeSetting::live => AcceptedMode::Live,
+        ModeSetting::test => AcceptedMode::Test,
+    }
+}
+
+/// Whether texts of no other kind are user ids.
+pub fn external_ids() -> bool {
+    EXTERNAL_IDS.get()
+}
+
+/// Defines the settings and reserves their prefix.
+pub fn register() {
+    let seconds =
+        |name: &'static CStr, what: &'static CStr, setting: &'static GucSetting<i32>, least, most| {
+            GucRegistry::define_int_guc(
+                name,
+                what,
+                c"",
+                setting,
+                least,
+                most,
+                GucContext::Suset,
+                GucFlags::UNIT_S,
+            );
+        };
+    let whole = |name: &'static CStr, what: &'static CStr, setting: &'static GucSetting<i32>, most| {
+        GucRegistry::define_int_guc(
+            name,
+            what,
+            c"",
+            setting,
+            1,
+            most,
+            GucContext::Suset,
+            GucFlags::default(),
+        );
+    };
+    seconds(
+        c"billing_rpc.signature_tolerance_seconds",
+        c"How far a webhook signature's time may be from now.",
+        &TOLERANCE_SECONDS,
+        0,
+        i32::MAX,
+    );
+    seconds(
+        c"billing_rpc.claim_lease_seconds",
+        c"How long a claim on an event lasts.",
+        &CLAIM_LEASE_SECONDS,
+        1,
+        billing_core::webhooks::MAX_ASKED_SECONDS,
+    );
+    whole(c"billing_rpc.max_attempts", c"Failures after which an event is dead.", &MAX_ATTEMPTS, 1_000);
+    whole(
+        c"billing_rpc.max_payload_bytes",
+        c"The largest webhook body, in bytes.",
+        &MAX_PAYLOAD_BYTES,
+        256 * 1_048_576,
+    );
+    GucRegistry::define_enum_guc(
+        c"billing_rpc.payload_retention",
+        c"How long an event's body is kept.",
+        c"",
+        &PAYLOAD_RETENTION,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"billing_rpc.accepted_mode",
+        c"Which events are processed: of both modes, live ones or test ones.",
+        c"",
+        &ACCEPTED_MODE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"billing_rpc.external_ids",
+        c"Whether texts of no other kind are user ids.",
+        c"",
+        &EXTERNAL_IDS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    crate::pg::reserve_settings_prefix(c"billing_rpc");
+}

@@ -1,0 +1,1 @@
+//! What only a backend can see: plans, rows of the catalogue, memory.

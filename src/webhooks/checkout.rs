@@ -1,0 +1,135 @@
+//! Checkout sessions: credits for whom they name, and the link of user and provider customer.
+
+use billing_core::checkout::{Order, Session};
+use billing_core::customers::{Identifier, ProviderCode};
+use billing_core::outcome::{Detail, Reason};
+use billing_core::webhooks::Event;
+use pgrx::spi::SpiClient;
+
+use super::delivery::{Effect, Setback};
+use crate::credits::{self, CreditOutcome, Origin};
+use crate::customers::{self, Link, Person};
+use crate::error::Result;
+
+/// Whether events of the type are handled here.
+pub fn handles(event_type: &str) -> bool {
+    matches!(event_type, "checkout.session.completed" | "checkout.session.async_payment_succeeded")
+}
+
+type Judged = Result<Effect, Setback>;
+
+/// Judges a session's event by the steps of the contract: paid, what, whose, price, link.
+pub fn apply(client: &SpiClient, event: &Event, origin: &str) -> Result<Judged> {
+    let Some(object) = &event.object else { return Ok(Err(setback(Detail::ObjectMalformed))) };
+    let session = match Session::parse(object) {
+        Ok(session) => session,
+        Err(detail) => return Ok(Err(setback(detail))),
+    };
+    match session.order() {
+        Err(refusal) if refusal.reason == Reason::Ignored => Ok(Ok(ignored(refusal.detail))),
+        Err(refusal) => Ok(Err(setback(refusal.detail))),
+        Ok(Order::Link) => link_only(client, &session),
+        Ok(Order::Credits(count)) => {
+            let origin = Origin { event: Some(origin), livemode: event.livemode };
+            buy(client, &session, count, origin)
+        }
+    }
+}
+
+fn setback(detail: Detail) -> Setback {
+    Setback { detail, waits_for: None }
+}
+
+fn ignored(detail: Detail) -> Effect {
+    Effect { reason: Some(Reason::Ignored), detail: Some(detail), ..Effect::default() }
+}
+
+/// The first of the identifiers that names somebody, or somebody to be made.
+fn first_usable<'a>(
+    client: &SpiClient,
+    identifiers: Vec<Identifier<'a>>,
+) -> Result<Option<(Identifier<'a>, Person)>> {
+    for identifier in identifiers {
+        let person = customers::find(client, &identifier)?;
+        if person != Person::Unknown {
+            return Ok(Some((identifier, person)));
+        }
+    }
+    Ok(None)
+}
+
+fn buy(client: &SpiClient, session: &Session, count: i64, origin: Origin) -> Result<Judged> {
+    let named = first_usable(client, session.named_users(customers::external_ids()))?;
+    let explicit = named.is_some();
+    let whose = match named {
+        Some(named) => Some(named),
+        None => first_usable(client, session.other_users())?,
+    };
+    let Some((identifier, _)) = whose else {
+        let waits_for = session.customer_code().map(|code| code.as_str().to_owned());
+        return Ok(Err(Setback { detail: Detail::UnknownUser, waits_for }));
+    };
+    let request = session.request(identifier.clone(), count);
+    let credited = credits::apply(client, &request, origin, None)?;
+    let link = match session.customer_code() {
+        Some(code) if explicit => link(client, &identifier, code, &credited)?,
+        _ => None,
+    };
+    Ok(effect(credited, link))
+}
+
+/// Links the named user and the session's customer; what was not credited by this event makes nobody.
+fn link(
+    client: &SpiClient,
+    identifier: &Identifier,
+    code: ProviderCode,
+    credited: &CreditOutcome,
+) -> Result<Option<(Link, String)>> {
+    let person = match &credited.entry {
+        Some(entry) if credited.reason == Reason::Applied => Person::Known(entry.customer_id),
+        _ => customers::find(client, identifier)?,
+    };
+    let Person::Known(_) = person else { return Ok(None) };
+    Ok(Some((customers::link(client, &person, code)?, code.as_str().to_owned())))
+}
+
+fn effect(credited: CreditOutcome, link: Option<(Link, String)>) -> Judged {
+    let linked = match &link {
+        Some((Link::Made(_), code)) => vec![code.clone()],
+        _ => Vec::new(),
+    };
+    let refused = matches!(link, Some((Link::Refused, _)));
+    match (credited.reason, credited.detail) {
+        (Reason::Applied, _) => Ok(Effect {
+            reason: Some(Reason::Applied),
+            detail: refused.then_some(Detail::LinkRefused),
+            entry: credited.entry,
+            linked,
+        }),
+        // The session's own key stands: it was credited by another event, perhaps to somebody whom the
+        // event names otherwise today.
+        (Reason::Replay | Reason::Duplicate, _) | (_, Some(Detail::IdempotencyKeyReused)) => Ok(Effect {
+            reason: Some(Reason::Duplicate),
+            detail: Some(Detail::AlreadyCredited),
+            entry: credited.entry,
+            linked,
+        }),
+        (_, detail) => Err(setback(detail.unwrap_or(Detail::InternalError))),
+    }
+}
+
+fn link_only(client: &SpiClient, session: &Session) -> Result<Judged> {
+    let named = first_usable(client, session.named_users(customers::external_ids()))?;
+    let (Some((_, person)), Some(code)) = (named, session.customer_code()) else {
+        return Ok(Ok(ignored(Detail::NothingToLink)));
+    };
+    Ok(Ok(match customers::link(client, &person, code)? {
+        Link::Made(_) => Effect {
+            reason: Some(Reason::Applied),
+            linked: vec![code.as_str().to_owned()],
+            ..Effect::default()
+        },
+        Link::Stood => ignored(Detail::NothingToLink),
+        Link::Refused => ignored(Detail::LinkRefused),
+    }))
+}

@@ -1,0 +1,273 @@
+//! SQL statements on webhook events and allowed accounts.
+
+use billing_core::outcome::Detail;
+use billing_core::webhooks::{Event, Status, Summary};
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::spi::SpiClient;
+use pgrx::{JsonB, Uuid as PgUuid};
+
+use crate::error::{Error, Result};
+use crate::pg::{self, Columns, JsonbArgument, Time, statements};
+
+statements! {
+    fresh INSERT(TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID,
+                 TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, JSONBOID) =
+        "INSERT INTO billing.webhook_events
+             (provider, event_id, event_type, status, attempts, received_at, lease_until, processed_at, occurred_at,
+              claim_token, livemode, account_id, api_version, object_id, object_type, payload_summary, payload, result)
+         VALUES ($1, $2, $3, $4, 1, $5, $6, CASE WHEN $6 IS NULL THEN $5 END, $7,
+                 CASE WHEN $6 IS NOT NULL THEN pg_catalog.gen_random_uuid() END,
+                 $8, $9, $10, $11, $12, $13, $14, $15)
+         ON CONFLICT (provider, event_id) DO NOTHING RETURNING claim_token";
+    fresh READ(TEXTOID, TEXTOID) =
+        "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
+         FROM billing.webhook_events WHERE provider = $1 AND event_id = $2";
+    fresh LOCK(TEXTOID, TEXTOID) =
+        "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
+         FROM billing.webhook_events WHERE provider = $1 AND event_id = $2 FOR UPDATE";
+    fresh TAKE(TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID) =
+        "UPDATE billing.webhook_events
+         SET status = 'processing', attempts = attempts + 1, claim_token = pg_catalog.gen_random_uuid(),
+             lease_until = $4, next_attempt_at = NULL
+         WHERE provider = $1 AND event_id = $2
+             AND (status IN ('recorded', 'failed')
+                  OR (status = 'processing' AND lease_until <= $3 AND attempts < $5))
+         RETURNING event_type, attempts, claim_token";
+    fresh BURY(TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID) =
+        "UPDATE billing.webhook_events SET status = 'dead', lease_until = NULL
+         WHERE provider = $1 AND event_id = $2
+             AND status = 'processing' AND lease_until <= $3 AND attempts >= $4
+         RETURNING event_id";
+    fresh COMPLETE(TEXTOID, TEXTOID, UUIDOID, TIMESTAMPTZOID, JSONBOID, BOOLOID) =
+        "UPDATE billing.webhook_events
+         SET status = 'completed', processed_at = $4, result = $5, lease_until = NULL, next_attempt_at = NULL,
+             error_detail = NULL, error_message = NULL, customer_code = NULL,
+             payload = CASE WHEN $6 THEN payload END
+         WHERE provider = $1 AND event_id = $2 AND status = 'processing' AND claim_token = $3
+         RETURNING event_id";
+    fresh FAIL(TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID) =
+        "UPDATE billing.webhook_events
+         SET status = $4, error_detail = $5, error_message = $6, next_attempt_at = $7, lease_until = NULL,
+             customer_code = $8, payload = coalesce($9, payload)
+         WHERE provider = $1 AND event_id = $2 AND status = 'processing' AND claim_token = $3
+         RETURNING payload IS NOT NULL";
+    fresh REVIVE(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
+        "UPDATE billing.webhook_events SET status = 'failed', attempts = 0, next_attempt_at = $3
+         WHERE provider = $1 AND event_id = $2 AND status = 'dead'
+         RETURNING event_type";
+    fresh WAITING(TEXTOID) =
+        "SELECT event_id, payload FROM billing.webhook_events
+         WHERE customer_code = $1 AND provider = 'stripe' AND status = 'failed'
+             AND error_detail = 'unknown_user' AND payload IS NOT NULL
+         ORDER BY received_at, event_id FOR UPDATE SKIP LOCKED";
+    snapshot REQUEST_HEADERS() = "SELECT pg_catalog.current_setting('request.headers', true)";
+    snapshot RESPONSE_STATUS(TEXTOID) = "SELECT pg_catalog.set_config('response.status', $1, true)";
+    snapshot ACCOUNT(TEXTOID) = "SELECT account_id FROM billing.allowed_accounts WHERE account_id = $1";
+    fresh ALLOW_ACCOUNT(TEXTOID) =
+        "INSERT INTO billing.allowed_accounts (account_id) VALUES ($1) ON CONFLICT DO NOTHING";
+    fresh FORBID_ACCOUNT(TEXTOID) = "DELETE FROM billing.allowed_accounts WHERE account_id = $1";
+}
+
+/// An event by its identity.
+#[derive(Clone, Copy, Debug)]
+pub struct EventKey<'a> {
+    pub provider: &'a str,
+    pub event_id: &'a str,
+}
+
+impl<'a> EventKey<'a> {
+    fn arguments(&self) -> [DatumWithOid<'a>; 2] {
+        [self.provider.into(), self.event_id.into()]
+    }
+}
+
+/// What a new row says, beside its identity.
+pub struct NewEvent<'a> {
+    pub summary: &'a Summary,
+    /// The event itself; none where an application claims it.
+    pub event: Option<&'a Event<'a>>,
+    pub status: Status,
+    /// None for an event that is complete as it arrives.
+    pub lease_until: Option<Time>,
+    pub payload: Option<&'a str>,
+    pub result: Option<&'a str>,
+}
+
+/// Inserts the event; none if it is there already, else its claim's token, if it is claimed.
+pub fn insert(
+    client: &SpiClient,
+    key: EventKey,
+    new: &NewEvent,
+    now: Time,
+) -> Result<Option<Option<PgUuid>>> {
+    let event = new.event;
+    let [provider, event_id] = key.arguments();
+    let arguments = [
+        provider,
+        event_id,
+        new.summary.event_type.as_str().into(),
+        new.status.as_str().into(),
+        now.timestamp().into(),
+        new.lease_until.and_then(Time::timestamp).into(),
+        event.and_then(|event| event.created).and_then(Time::of_unix).and_then(Time::timestamp).into(),
+        event.and_then(|event| event.livemode).into(),
+        event.and_then(|event| event.account_id.as_deref()).into(),
+        event.and_then(|event| event.api_version.as_deref()).into(),
+        new.summary.object_id.as_deref().into(),
+        new.summary.object_type.as_deref().into(),
+        pg::jsonb(&new.summary.to_json()).into(),
+        new.payload.into(),
+        new.result.and_then(pg::jsonb).into(),
+    ];
+    INSERT.with(|s| s.run(client, &arguments))?.first(|row| row.maybe(1))
+}
+
+/// What a row says of its event's life.
+#[derive(Debug)]
+pub struct EventRow {
+    pub event_type: String,
+    pub status: Status,
+    pub attempts: i32,
+    pub lease_until: Option<Time>,
+    pub claim_token: Option<PgUuid>,
+    pub result: Option<String>,
+    pub payload_kept: bool,
+}
+
+fn event_row(row: &Columns) -> Result<EventRow> {
+    Ok(EventRow {
+        event_type: row.get(1)?,
+        status: Status::parse(&row.get::<String>(2)?).ok_or(Error::BrokenInvariant)?,
+        attempts: row.get(3)?,
+        lease_until: row.maybe::<TimestampWithTimeZone>(4)?.map(Time::of),
+        claim_token: row.maybe(5)?,
+        result: row.maybe(6)?,
+        payload_kept: row.get(7)?,
+    })
+}
+
+/// The event's row as committed now.
+pub fn read(client: &SpiClient, key: EventKey) -> Result<Option<EventRow>> {
+    READ.with(|s| s.run(client, &key.arguments()))?.first(event_row)
+}
+
+/// The event's row, locked.
+pub fn lock(client: &SpiClient, key: EventKey) -> Result<Option<EventRow>> {
+    LOCK.with(|s| s.run(client, &key.arguments()))?.first(event_row)
+}
+
+/// A claim that was got.
+#[derive(Debug)]
+pub struct Claim {
+    pub event_type: String,
+    pub attempts: i32,
+    pub token: PgUuid,
+    pub lease_until: Time,
+}
+
+/// Takes an event that is free; none if it is not, or no longer.
+pub fn take(
+    client: &SpiClient,
+    key: EventKey,
+    now: Time,
+    lease_until: Time,
+    max_attempts: i32,
+) -> Result<Option<Claim>> {
+    let [provider, event_id] = key.arguments();
+    let arguments =
+        [provider, event_id, now.timestamp().into(), lease_until.timestamp().into(), max_attempts.into()];
+    TAKE.with(|s| s.run(client, &arguments))?.first(|row| {
+        Ok(Claim { event_type: row.get(1)?, attempts: row.get(2)?, token: row.get(3)?, lease_until })
+    })
+}
+
+/// Marks an event dead whose lease ran out on its last attempt.
+pub fn bury(client: &SpiClient, key: EventKey, now: Time, max_attempts: i32) -> Result<()> {
+    let [provider, event_id] = key.arguments();
+    BURY.with(|s| s.run(client, &[provider, event_id, now.timestamp().into(), max_attempts.into()]))?;
+    Ok(())
+}
+
+/// Completes a claimed event; whether the token held it.
+pub fn complete(
+    client: &SpiClient,
+    key: EventKey,
+    token: PgUuid,
+    result: DatumWithOid,
+    keep_payload: bool,
+) -> Result<bool> {
+    let [provider, event_id] = key.arguments();
+    let arguments =
+        [provider, event_id, token.into(), pg::now().timestamp().into(), result, keep_payload.into()];
+    Ok(COMPLETE.with(|s| s.run(client, &arguments))?.len() == 1)
+}
+
+/// The result of a completed event, for [`complete`].
+pub fn result_of(argument: Option<&JsonbArgument>) -> DatumWithOid<'_> {
+    argument.map_or(DatumWithOid::null::<JsonB>(), JsonbArgument::datum)
+}
+
+/// Why an event failed, and what becomes of it.
+#[derive(Debug)]
+pub struct Failure<'a> {
+    pub status: Status,
+    pub detail: Option<Detail>,
+    pub message: &'a str,
+    pub next_attempt_at: Option<Time>,
+    /// The provider code that it waits for.
+    pub customer_code: Option<&'a str>,
+    /// The body, if it is to be kept from now on.
+    pub payload: Option<&'a str>,
+}
+
+/// Fails a claimed event: none if the token does not hold it, else whether its body is kept.
+pub fn fail(client: &SpiClient, key: EventKey, token: PgUuid, failure: &Failure) -> Result<Option<bool>> {
+    let [provider, event_id] = key.arguments();
+    let arguments = [
+        provider,
+        event_id,
+        token.into(),
+        failure.status.as_str().into(),
+        failure.detail.map(Detail::as_str).into(),
+        failure.message.into(),
+        failure.next_attempt_at.and_then(Time::timestamp).into(),
+        failure.customer_code.into(),
+        failure.payload.into(),
+    ];
+    FAIL.with(|s| s.run(client, &arguments))?.first(|row| row.get(1))
+}
+
+/// Makes a dead event due at once, with its attempts at zero: its type, if it was dead.
+pub fn revive(client: &SpiClient, key: EventKey, now: Time) -> Result<Option<String>> {
+    let [provider, event_id] = key.arguments();
+    REVIVE.with(|s| s.run(client, &[provider, event_id, now.timestamp().into()]))?.first(|row| row.get(1))
+}
+
+/// The failed events that wait for the code, with their bodies, locked; those locked elsewhere are
+/// left out.
+pub fn waiting(client: &SpiClient, code: &str) -> Result<Vec<(String, String)>> {
+    WAITING.with(|s| s.run(client, &[code.into()]))?.all(|row| Ok((row.get(1)?, row.get(2)?)))
+}
+
+/// Whether the connected account was allowed.
+pub fn account_is_allowed(client: &SpiClient, account_id: &str) -> Result<bool> {
+    Ok(ACCOUNT.with(|s| s.run(client, &[account_id.into()]))?.len() == 1)
+}
+
+/// Allows a connected account, or no longer.
+pub fn allow_account(client: &SpiClient, account_id: &str, allowed: bool) -> Result<()> {
+    let statement = if allowed { &ALLOW_ACCOUNT } else { &FORBID_ACCOUNT };
+    statement.with(|s| s.run(client, &[account_id.into()]))?;
+    Ok(())
+}
+
+/// The headers of the HTTP request as JSON, where PostgREST set them.
+pub fn request_headers(client: &SpiClient) -> Result<Option<String>> {
+    Ok(REQUEST_HEADERS.with(|s| s.run(client, &[]))?.first(|row| row.maybe(1))?.flatten())
+}
+
+/// Sets the status of the HTTP answer for PostgREST to read.
+pub fn set_response_status(client: &SpiClient, status: &str) -> Result<()> {
+    RESPONSE_STATUS.with(|s| s.run(client, &[status.into()]))?;
+    Ok(())
+}
