@@ -1,7 +1,7 @@
 //! The credit ledger: SQL entry points, and the one way that every entry is written.
 
 use billing_core::credits::{
-    Balance, EntryKind, RawRequest, Request, credit_type as checked_type, history_rows,
+    Balance, EntryKind, RawRequest, Request, Source, credit_type as checked_type, history_rows,
 };
 use billing_core::customers::{Identifier, Uuid};
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
@@ -199,7 +199,17 @@ pub fn apply(
     }
 }
 
-/// Locks the charge, if the payment is known, and looks whether the source is credited already.
+/// Locks the charge of an event's source, and notes that the two are one fact: an event's word for that
+/// stands, whether it comes to be credited or not. To be called before [`apply`] with that source.
+pub fn tie(client: &SpiClient, source: &Source) -> Result<()> {
+    let Some(payment_ref) = source.payment_ref.as_deref() else { return Ok(()) };
+    if !store::lock_charge(client, payment_ref, &source.source_ref)? {
+        store::tie_charge(client, payment_ref, &source.source_ref)?;
+    }
+    Ok(())
+}
+
+/// Locks the charge of a call, if the payment is known, and looks whether the source is credited.
 fn standing_source<'a>(
     client: &SpiClient,
     request: &'a Request,
@@ -207,14 +217,11 @@ fn standing_source<'a>(
     made: &mut Made<'a>,
 ) -> Result<Option<CreditOutcome>> {
     let Some(source) = &request.source else { return Ok(None) };
-    if let Some(payment_ref) = source.payment_ref.as_deref() {
-        let new = store::lock_charge(client, payment_ref, &source.source_ref)?;
-        if origin.event.is_some() {
-            // An event's word that session and payment belong together stands, credited or not.
-            store::tie_charge(client, payment_ref, &source.source_ref)?;
-        } else if new {
-            made.charge = Some(payment_ref);
-        }
+    if let Some(payment_ref) = source.payment_ref.as_deref()
+        && origin.event.is_none()
+        && store::lock_charge(client, payment_ref, &source.source_ref)?
+    {
+        made.charge = Some(payment_ref);
     }
     Ok(store::by_source(client, source)?.map(CreditOutcome::already_credited))
 }

@@ -95,10 +95,11 @@ impl Drop for IndexPlans {
     }
 }
 
-/// Milliseconds after which a lock counts as not free.
-const FREE_LOCK_MILLISECONDS: core::ffi::c_int = 1;
+/// Milliseconds after which a lock counts as not free: above what a moment's queue for a page takes, far
+/// below `deadlock_timeout`.
+const FREE_LOCK_MILLISECONDS: core::ffi::c_int = 10;
 
-/// Runs the body so that waiting for any lock ends in 55P03 at once.
+/// Runs the body so that waiting for any lock ends in 55P03 almost at once.
 ///
 /// For what cannot keep to the order of locks: inside a [`savepoint`], which answers [`Ended::Busy`].
 pub fn only_free_locks<T>(body: impl FnOnce() -> T) -> T {

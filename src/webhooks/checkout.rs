@@ -59,38 +59,39 @@ fn first_usable<'a>(
 }
 
 fn buy(client: &SpiClient, session: &Session, count: i64, origin: Origin) -> Result<Judged> {
+    // The order of locks: the charge, then the customer, then the balance.
+    credits::tie(client, &session.source())?;
     let named = first_usable(client, session.named_users(customers::external_ids()))?;
-    let explicit = named.is_some();
+    let code = session.customer_code().filter(|_| named.is_some());
     let whose = match named {
         Some(named) => Some(named),
         None => first_usable(client, session.other_users())?,
     };
-    let Some((identifier, _)) = whose else {
+    let Some((identifier, person)) = whose else {
         let waits_for = session.customer_code().map(|code| code.as_str().to_owned());
         return Ok(Err(Setback { detail: Detail::UnknownUser, waits_for }));
     };
-    let request = session.request(identifier.clone(), count);
-    let credited = credits::apply(client, &request, origin, None)?;
-    let link = match session.customer_code() {
-        Some(code) if explicit => link(client, &identifier, code, &credited)?,
+    let before = match &person {
+        Person::Known(_) => link(client, &person, code)?,
         _ => None,
     };
-    Ok(effect(credited, link))
+    let credited = credits::apply(client, &session.request(identifier, count), origin, None)?;
+    let after = match (&person, &credited.entry) {
+        // Somebody new is made by being credited, and linked only then.
+        (Person::New(_), Some(entry)) if credited.reason == Reason::Applied => {
+            link(client, &Person::Known(entry.customer_id), code)?
+        }
+        _ => None,
+    };
+    Ok(effect(credited, before.or(after)))
 }
 
-/// Links the named user and the session's customer; what was not credited by this event makes nobody.
-fn link(
-    client: &SpiClient,
-    identifier: &Identifier,
-    code: ProviderCode,
-    credited: &CreditOutcome,
-) -> Result<Option<(Link, String)>> {
-    let person = match &credited.entry {
-        Some(entry) if credited.reason == Reason::Applied => Person::Known(entry.customer_id),
-        _ => customers::find(client, identifier)?,
-    };
-    let Person::Known(_) = person else { return Ok(None) };
-    Ok(Some((customers::link(client, &person, code)?, code.as_str().to_owned())))
+/// Links the named user and the session's customer, where the session names both.
+fn link(client: &SpiClient, person: &Person, code: Option<ProviderCode>) -> Result<Option<(Link, String)>> {
+    match code {
+        None => Ok(None),
+        Some(code) => Ok(Some((customers::link(client, person, code)?, code.as_str().to_owned()))),
+    }
 }
 
 fn effect(credited: CreditOutcome, link: Option<(Link, String)>) -> Judged {

@@ -83,6 +83,7 @@ fn answered(key: EventKey, reason: Reason, detail: Option<Detail>, row: EventRow
         event_type: Some(row.event_type.clone()),
         status: Some(row.status),
         attempts: Some(row.attempts),
+        lease_until: row.lease_until.and_then(Time::timestamp),
         result: row.result.clone(),
         ..EventOutcome::of(key, reason, detail)
     };
