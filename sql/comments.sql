@@ -1,0 +1,190 @@
+-- What every function says of itself, to psql's \df+ and, through PostgREST, to readers of the OpenAPI
+-- description: the first line is the summary, the rest the description.
+
+-- People.
+
+COMMENT ON FUNCTION @extschema@.resolve_billing_user(text) IS $$Tells whom an identifier names, without making anybody.
+
+The identifier is a uuid, a positive integer, an e-mail address, cus_..., CUS_... or, where external ids are on, any other text without white space. kind says which of these it is (or blank, placeholder, malformed); found is true where a customer is known by it. Reads only.
+
+Details: user_id_blank, user_id_placeholder, user_id_malformed, unknown_user.
+
+Example: SELECT found, kind FROM resolve_billing_user('ada@example.com');$$;
+
+COMMENT ON FUNCTION @extschema@.register_billing_user(uuid, text, bigint, text, text, text) IS $$Makes a customer known by the identifiers given, or adds what is new to the one customer whom they name.
+
+At least one identifier is needed; a provider code alone makes nobody. A further cus_... or CUS_... becomes an alias. An e-mail given together with the customer's own user_id, legacy_id or external_id replaces the old one. Failed events that wait for a code linked here are processed in the same call.
+
+Answers: applied; replay (all known already); invalid with identity_conflict (the identifiers belong to different customers, or the customer has another one of that kind), unknown_user, identifier_missing or what is wrong with the form of one.
+
+Example: SELECT reason, detail FROM register_billing_user(legacy_id => 7, email => 'ada@example.com', stripe_customer_id => 'cus_ada');$$;
+
+-- Credits.
+
+COMMENT ON FUNCTION @extschema@.apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamptz, jsonb, text) IS $$Credits a purchase, once per idempotency key and once per source.
+
+user_id is any identifier; credits is a number above zero; amount_minor is what was paid, in minor units of currency (cents), and both come together. The source is what was paid for: stripe_session_id (cs_..., short for stripe:cs_...) or source_ref (stripe:cs_..., stripe:pi_... or paystack:<reference>). expires_at is not supported yet.
+
+Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); duplicate / already_credited (the source was credited by another key, call or event; the key stays free); invalid with what is wrong, idempotency_key_reused above all.
+
+Example: SELECT reason, credits, balance FROM apply_credit_purchase('7', 100, 'order-1', amount_minor => 900, currency => 'eur', source_ref => 'stripe:pi_1');$$;
+
+COMMENT ON FUNCTION @extschema@.grant_credits(text, bigint, text, text, timestamptz, integer, jsonb) IS $$Gives credits that nobody paid for, once per idempotency key.
+
+user_id is any identifier; credits is a number above zero; metadata is a JSON object of at most 16 KiB that the entry keeps. expires_at, and a priority other than 0, are not supported yet.
+
+Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); invalid with what is wrong.
+
+Example: SELECT reason, balance FROM grant_credits('ada@example.com', 20, 'welcome:ada');$$;
+
+COMMENT ON FUNCTION @extschema@.spend_credits(text, bigint, text, text, jsonb) IS $$Takes credits that are available, once per idempotency key.
+
+user_id is any identifier; credits is a number above zero, and shows below zero in the answer and in the ledger. Nobody is made by spending.
+
+Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); invalid / insufficient_credits (nothing is written and the key stays free); invalid with what else is wrong.
+
+Example: SELECT reason, detail, balance FROM spend_credits('7', 1, 'image:42');$$;
+
+COMMENT ON FUNCTION @extschema@.credit_balance(text, text) IS $$A customer's credits of one type: balance, held and available.
+
+available is what can be spent now. A known customer without entries has 0; an unknown one, or bad input, gives nulls. Reads only.
+
+Example: SELECT balance, available FROM credit_balance('7');$$;
+
+COMMENT ON FUNCTION @extschema@.credit_history(text, integer, bigint, text) IS $$A customer's entries of one credit type, newest first.
+
+At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given: hand in the last entry_id seen to get the next page. Bad input or an unknown user gives no rows. Reads only.
+
+Example: SELECT entry_id, kind, credits, balance FROM credit_history('7', 10);$$;
+
+-- Signatures.
+
+COMMENT ON FUNCTION @extschema@.verify_stripe_signature(text, text, integer) IS $$Checks a Stripe-Signature header over a raw body, with the stored secrets.
+
+The body must be byte for byte what Stripe sent. tolerance_seconds is how far the signed time may be from now, both ways; null is billing_rpc.signature_tolerance_seconds, and 0 means zero seconds. valid is true or false, never null; signed_at is known once a signature matched. Reads only.
+
+Details, in their order: secret_missing, tolerance_invalid, signature_missing, signature_malformed, signature_mismatch, signature_expired.
+
+Example: SELECT valid, detail FROM verify_stripe_signature('{"id":"evt_1"}', 't=1700000000,v1=00');$$;
+
+COMMENT ON FUNCTION @extschema@.verify_paystack_signature(text, text) IS $$Checks an x-paystack-signature header over a raw body, with the stored secrets.
+
+The signature is the lower-case hex HMAC-SHA512 of the body. It carries no time. valid is true or false, never null. Reads only.
+
+Details, in their order: secret_missing, signature_missing, signature_mismatch.
+
+Example: SELECT valid, detail FROM verify_paystack_signature('{"event":"charge.success"}', '00');$$;
+
+-- Claims.
+
+COMMENT ON FUNCTION @extschema@.claim_stripe_event(text, text, jsonb, integer) IS $$Asks for the right to process a Stripe event: for an application that keeps its own webhook handler.
+
+payload_summary may hold object_id and object_type; nothing else of it is kept. lease_seconds is how long the claim lasts, 1 second to 30 days; null is billing_rpc.claim_lease_seconds.
+
+Answers: applied, with a claim_token (process it, then complete_stripe_event or fail_stripe_event); replay (completed before, with its result); duplicate / in_progress (somebody holds it); duplicate / dead (failed too often); invalid with what is wrong. An event that failed, or whose lease ran out, is claimed anew with attempts one higher.
+
+Example: SELECT reason, claim_token FROM claim_stripe_event('evt_1', 'invoice.paid');$$;
+
+COMMENT ON FUNCTION @extschema@.complete_stripe_event(text, uuid, jsonb) IS $$Completes a claimed Stripe event.
+
+claim_token is what the claim answered; result, at most 16 KiB, is what later claims of the event are answered.
+
+Answers: applied; replay (completed before with that token); invalid / claim_lost (the token no longer holds the event), unknown_event, claim_token_missing, result_too_large.
+
+Example: SELECT reason FROM complete_stripe_event('evt_1', '00000000-0000-0000-0000-000000000000', '{"order": 7}');$$;
+
+COMMENT ON FUNCTION @extschema@.fail_stripe_event(text, uuid, text, integer) IS $$Gives a claimed Stripe event back as failed, to be tried again.
+
+error_message is kept for operators. The next attempt is due after retry_in_seconds, 0 seconds to 30 days; null is a back-off from 5 minutes, doubling, at most 24 hours. After billing_rpc.max_attempts failures the event is dead until billing.revive_event.
+
+Answers: applied, with the status (failed or dead); replay (failed before with that token); invalid / claim_lost, unknown_event, error_message_missing and the like.
+
+Example: SELECT reason, status FROM fail_stripe_event('evt_1', '00000000-0000-0000-0000-000000000000', 'mail server down');$$;
+
+COMMENT ON FUNCTION @extschema@.claim_webhook_event(text, text, text, jsonb, integer) IS $$Asks for the right to process an event of any provider; otherwise as claim_stripe_event.
+
+provider is a name of at most 63 bytes; event ids are told apart per provider.
+
+Example: SELECT reason, claim_token FROM claim_webhook_event('github', '7f1c', 'push');$$;
+
+COMMENT ON FUNCTION @extschema@.complete_webhook_event(text, text, uuid, jsonb) IS $$Completes a claimed event of any provider; otherwise as complete_stripe_event.
+
+Example: SELECT reason FROM complete_webhook_event('github', '7f1c', '00000000-0000-0000-0000-000000000000');$$;
+
+COMMENT ON FUNCTION @extschema@.fail_webhook_event(text, text, uuid, text, integer) IS $$Gives a claimed event of any provider back as failed; otherwise as fail_stripe_event.
+
+Example: SELECT reason, status FROM fail_webhook_event('github', '7f1c', '00000000-0000-0000-0000-000000000000', 'disk full', 60);$$;
+
+-- Webhooks.
+
+COMMENT ON FUNCTION @extschema@.process_stripe_webhook(text, text) IS $$Takes a Stripe webhook from any caller: verifies, records and applies it, once per event id.
+
+payload is the raw body, byte for byte; signature_header is the Stripe-Signature header.
+
+Answers: applied; replay (this event was completed before, with its result); duplicate / already_credited (another event or call credited the same checkout), in_progress, dead; ignored, with why the event has no effect; failed, with why: the event is kept and can be tried again; invalid for what is not authentic or not an event: nothing is stored.
+
+Example: SELECT reason, detail FROM process_stripe_webhook('{"id":"evt_1"}', 't=1700000000,v1=00');$$;
+
+COMMENT ON FUNCTION @extschema@.stripe_webhook(json) IS $$The endpoint that Stripe posts to through PostgREST: POST /rpc/stripe_webhook.
+
+The body is the whole request body, the signature comes from the request's Stripe-Signature header, and the HTTP status goes out with the answer: 200 where nothing more is needed of Stripe, 400 for what is not authentic or not an event, 409 while the event is claimed elsewhere, 500 where Stripe should deliver it again. The answer itself is that of process_stripe_webhook.
+
+Example: GRANT EXECUTE ON FUNCTION stripe_webhook(json) TO anon;$$;
+
+-- Operators.
+
+COMMENT ON FUNCTION billing.add_webhook_secret(text, text, timestamptz) IS $$Stores a webhook secret; several may be valid at once, so that they can be rotated.
+
+provider is stripe or paystack; secret is the whole text, whsec_ included; valid_until null means until it is retired. Answers the secret's number. A blank secret or another provider: 22023.
+
+Example: SELECT billing.add_webhook_secret('stripe', 'whsec_...');$$;
+
+COMMENT ON FUNCTION billing.retire_webhook_secret(bigint, timestamptz) IS $$Ends a webhook secret, now or at the time given.
+
+secret_id is as billing.webhook_secret_list shows it. An unknown one: 22023.
+
+Example: SELECT billing.retire_webhook_secret(1, now() + interval '1 day');$$;
+
+COMMENT ON FUNCTION billing.verify_stripe_signature_with(bytea, text, text[], integer, timestamptz) IS $$Checks a Stripe-Signature header with secrets given by the caller, at a time given by the caller.
+
+For tests and tools; nothing is read or written. A null tolerance is 300 seconds, a null at is now. Otherwise as verify_stripe_signature.
+
+Example: SELECT valid, detail FROM billing.verify_stripe_signature_with('{}', 't=1700000000,v1=00', '{whsec_x}', 300, to_timestamp(1700000000));$$;
+
+COMMENT ON FUNCTION billing.verify_paystack_signature_with(bytea, text, text[]) IS $$Checks an x-paystack-signature header with secrets given by the caller.
+
+For tests and tools; nothing is read or written. Otherwise as verify_paystack_signature.
+
+Example: SELECT valid, detail FROM billing.verify_paystack_signature_with('{}', '00', '{sk_x}');$$;
+
+COMMENT ON FUNCTION billing.sign_stripe_payload(text, text, timestamptz) IS $$Makes the Stripe-Signature header that Stripe would send: for tests and demos.
+
+A null at is now. A missing or blank secret: 22023.
+
+Example: SELECT billing.sign_stripe_payload('{}', 'whsec_x', to_timestamp(1700000000));$$;
+
+COMMENT ON FUNCTION billing.sign_paystack_payload(text, text) IS $$Makes the x-paystack-signature header that Paystack would send: for tests and demos.
+
+A missing or blank secret: 22023.
+
+Example: SELECT billing.sign_paystack_payload('{}', 'sk_x');$$;
+
+COMMENT ON FUNCTION billing.revive_event(text, text) IS $$Makes a dead event due at once, with its attempts at 0.
+
+Answers applied, with the status failed. No dead event of that provider and id: 22023.
+
+Example: SELECT reason, status FROM billing.revive_event('stripe', 'evt_1');$$;
+
+COMMENT ON FUNCTION billing.allow_account(text, boolean) IS $$Processes the events of a Stripe Connect account from now on, or (allowed false) no longer.
+
+Events of connected accounts that are not allowed are ignored / connected_account. A missing or blank account id: 22023.
+
+Example: SELECT billing.allow_account('acct_1');$$;
+
+COMMENT ON FUNCTION billing.set_users_table(text, text, text) IS $$Names the application's table of users: from then on whoever it does not know is unknown_user.
+
+relation is the table's name with its schema; id_column a uuid, an integer or text; email_column may be null. All null takes it away. Called by a superuser, whose view billing.application_users reads the table for the extension: nothing is granted on the table itself. What does not exist or does not fit: 22023.
+
+Example: SELECT billing.set_users_table('auth.users', 'id', 'email');$$;
+
+COMMENT ON FUNCTION billing.refuse_ledger_change() IS $$Trigger: keeps billing.ledger append-only, for superusers too.$$;
