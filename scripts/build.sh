@@ -21,6 +21,7 @@ inputs() {
   } | sha256sum
 }
 
+package_lock
 now=$(inputs)
 if [[ -d $PACKAGE && -f $STAMP && $(<"$STAMP") == "$now" ]]; then
   exit 0
@@ -28,13 +29,14 @@ fi
 
 say "build: the extension, release, for $("$PG_CONFIG" --version) (about three minutes the first time)"
 start=$SECONDS
-rm -rf "$PACKAGE" "$STAMP"
+rm -rf "$PACKAGE.new" "$STAMP"
 log=$TARGET/package.log
-mkdir -p "$TARGET"
-if ! cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$PACKAGE" >"$log" 2>&1; then
+if ! cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$PACKAGE.new" >"$log" 2>&1 9>&-; then
   cat "$log" >&2
   die "the build failed; what the compiler said is above and in $log"
 fi
+rm -rf "$PACKAGE"
+mv "$PACKAGE.new" "$PACKAGE"
 # Sources may have changed while the compiler ran: then the stamp must not claim them.
 if [[ $(inputs) == "$now" ]]; then
   printf '%s\n' "$now" >"$STAMP"

@@ -5,6 +5,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 pg_paths
 
+package_lock
 [[ -d $TARGET/package ]] || die "nothing is built yet" "Run 'make install', which builds first."
 
 # Prints "<built file> <installed file> <mode>" for each file of the package.

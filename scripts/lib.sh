@@ -52,6 +52,13 @@ pg_paths() {
   PG_TOOLS=$(dirname "$(dirname "$("$PG_CONFIG" --pgxs)")")/test
 }
 
+# One build or installation at a time in this checkout; others wait. Held until the script ends.
+package_lock() {
+  mkdir -p "$TARGET"
+  exec 9>"$TARGET/package.lock"
+  flock 9
+}
+
 # Layers write "passed failed" here; scripts/test.sh adds them up.
 record() { # record LAYER PASSED FAILED
   mkdir -p "$TARGET/results"
