@@ -12,6 +12,7 @@ if [[ ${1:-} == --one ]]; then
   fixture=$2 file=$3
   trap - EXIT
   name=${file##*/}
+  export PGOPTIONS="-c client_min_messages=warning"
   export PGDATABASE=${fixture}_${name%.sql}
   psql=("$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1)
   {
@@ -41,10 +42,11 @@ for fixture in plain supabase; do
   cluster_start "pgtap_$fixture"
   log=$TARGET/pgtap_$fixture.log
   one=0
-  prove --merge --timer --exec "scripts/test_pgtap.sh --one $fixture" "${files[@]}" 2>&1 | tee "$log" || one=1
+  prove --failures --comments --timer --exec "scripts/test_pgtap.sh --one $fixture" "${files[@]}" 2>&1 | tee "$log" || one=1
   # "Files=3, Tests=45, ..." and, of a failed file, "Failed: 2"
   total=$(sed -n 's/.*, Tests=\([0-9]*\),.*/\1/p' "$log" | tail -n 1)
-  bad=$(sed -n 's/.*(Wstat: .* Tests: [0-9]* Failed: \([0-9]*\)).*/\1/p' "$log" | paste -sd+ | sed 's/^$/0/')
+  # A file that broke off counts as one.
+  bad=$(sed -n 's/.*(Wstat: .* Tests: [0-9]* Failed: \([0-9]*\)).*/\1/p' "$log" | sed 's/^0$/1/' | paste -sd+ | sed 's/^$/0/')
   bad=$((bad))
   [[ $one -eq 0 || $bad -gt 0 ]] || bad=1
   [[ $one -eq 0 ]] || status=1

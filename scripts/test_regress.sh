@@ -97,6 +97,6 @@ fi
 record "$layer" "$passed" "${#failed[@]}"
 say "$layer: $passed passed, ${#failed[@]} failed"
 if [[ ${#failed[@]} -gt 0 ]]; then
-  say "If the new results are right, accept them: make accept TESTS='${failed[*]}'"
+  say "If the new results are right, accept them: make accept KIND=$kind TESTS='${failed[*]}'"
   exit 1
 fi
