@@ -73,7 +73,6 @@ BEGIN
         HINT = 'Undo an entry by another one, not by changing it.';
 END
 $$;
-COMMENT ON FUNCTION billing.refuse_ledger_change() IS 'Trigger: keeps the ledger append-only, for superusers too.';
 CREATE TRIGGER ledger_append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.ledger
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_ledger_change();

@@ -106,5 +106,3 @@ BEGIN
         'The application''s users, as billing.set_users_table named them: whoever is not in here is unknown.';
 END
 $$;
-COMMENT ON FUNCTION billing.set_users_table(text, text, text) IS
-    'Names the application''s table of users, for instance (''auth.users'', ''id'', ''email''): from then on whoever it does not know is unknown_user. All null takes it away. Called by a superuser, whose view billing.application_users reads the table. Bad input: 22023.';

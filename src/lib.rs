@@ -27,6 +27,39 @@ pgrx::extension_sql_file!("../sql/customers.sql", name = "customers");
 pgrx::extension_sql_file!("../sql/credits.sql", name = "credits", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/signatures.sql", name = "signatures");
 pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
+pgrx::extension_sql_file!(
+    "../sql/comments.sql",
+    name = "comments",
+    requires = [
+        customers::resolve_billing_user,
+        customers::register_billing_user,
+        credits::apply_credit_purchase,
+        credits::grant_credits,
+        credits::spend_credits,
+        credits::credit_balance,
+        credits::credit_history,
+        signatures::verify_stripe_signature,
+        signatures::verify_paystack_signature,
+        signatures::verify_stripe_signature_with,
+        signatures::verify_paystack_signature_with,
+        signatures::sign_stripe_payload,
+        signatures::sign_paystack_payload,
+        signatures::add_webhook_secret,
+        signatures::retire_webhook_secret,
+        webhooks::claim_stripe_event,
+        webhooks::complete_stripe_event,
+        webhooks::fail_stripe_event,
+        webhooks::claim_webhook_event,
+        webhooks::complete_webhook_event,
+        webhooks::fail_webhook_event,
+        webhooks::process_stripe_webhook,
+        webhooks::stripe_webhook,
+        webhooks::revive_event,
+        webhooks::allow_account,
+        "customers",
+        "credits",
+    ]
+);
 pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
 
 /// Runs once when a backend loads the library.
