@@ -124,6 +124,7 @@ impl<'a> Session<'a> {
             idempotency_key: Cow::Owned(format!("{}stripe:{}", crate::credits::RESERVED_KEY_PREFIX, self.id)),
             money: self.money.clone(),
             source: Some(self.source()),
+            terms: crate::credits::Terms::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 #[derive(Debug, Default)]
 pub struct Object<'a>(Vec<(Cow<'a, [u8]>, &'a RawValue)>);
 
-/// A JSON value that is not null, still unread.
+/// A JSON value, still unread.
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'a>(&'a RawValue);
 
@@ -28,6 +28,11 @@ impl<'a> Object<'a> {
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         let (_, raw) = self.0.iter().rev().find(|(name, _)| name.as_ref() == key.as_bytes())?;
         (raw.get() != "null").then_some(Value(raw))
+    }
+
+    /// The names of the members.
+    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.0.iter().map(|(name, _)| String::from_utf8_lossy(name))
     }
 
     /// Whether there is a member of that name, null or not.
@@ -154,6 +159,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Array<'a> {
         }
         deserializer.deserialize_seq(ArrayVisitor).map(Array)
     }
+}
+
+/// The elements of a JSON array, nulls included; none for other JSON and for what is no JSON.
+pub fn elements(text: &str) -> Option<Vec<Value<'_>>> {
+    let raw: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    Some(raw.into_iter().map(Value).collect())
 }
 
 /// Whether the text is JSON at all.

@@ -118,10 +118,26 @@ details! {
     CurrencyInvalid = "currency_invalid", "A currency is a code of three letters (ISO 4217).";
     MetadataNotAnObject = "metadata_not_an_object", "metadata must be a JSON object.";
     MetadataTooLarge = "metadata_too_large", "metadata has at most 16 KiB as text.";
-    NotSupportedYet = "not_supported_yet", "Credits that expire or have a priority are not supported yet.";
+    ExpiresAtInfinite = "expires_at_infinite", "An expiry is a finite time; leave it out for never.";
     InsufficientCredits = "insufficient_credits", "Fewer credits are available than asked for.";
     BalanceOverflow = "balance_overflow", "The balance would leave 64 bits.";
     AlreadyCredited = "already_credited", "The same source was credited before, by another key, call or event.";
+    TtlSecondsInvalid = "ttl_seconds_invalid", "A hold lives from 1 second to 366 days.";
+    HoldIdMissing = "hold_id_missing", "The hold's id is missing.";
+    UnknownHold = "unknown_hold", "There is no such hold.";
+    HoldEnded = "hold_ended", "The hold has ended otherwise; its status says how.";
+    ExceedsHold = "exceeds_hold", "More credits than the hold has.";
+    EntryIdMissing = "entry_id_missing", "The entry's id is missing.";
+    UnknownEntry = "unknown_entry", "There is no such entry.";
+    NotReversible = "not_reversible", "Reversals, expiries and adjustments cannot be reversed.";
+    NothingToReverse = "nothing_to_reverse", "All of the entry is reversed already.";
+    ExceedsEntry = "exceeds_entry", "More credits than are left of the entry.";
+    OperationsNotAnArray = "operations_not_an_array", "The operations must be a JSON array.";
+    TooManyOperations = "too_many_operations", "A batch has at most 100,000 operations.";
+    OperationMalformed = "operation_malformed", "An operation is a JSON object with a text op.";
+    UnknownOperation = "unknown_operation", "An operation is purchase, grant or spend.";
+    UnknownParameter = "unknown_parameter", "The operation has a key that its function has no parameter for.";
+    ParameterTypeMismatch = "parameter_type_mismatch", "A value of the operation has the wrong JSON type, or does not fit its parameter.";
     // claims
     ProviderMissing = "provider_missing", "The provider is missing.";
     ProviderBlank = "provider_blank", "The provider is only white space.";

@@ -8,6 +8,11 @@ use crate::customers::{Identifier, Uuid};
 use crate::outcome::{Detail, Refusal, invalid};
 use crate::text::{self, MAX_REFERENCE_BYTES, is_solid};
 
+pub mod account;
+pub mod batch;
+
+use account::Micros;
+
 /// What null reads as for a credit type.
 pub const DEFAULT_CREDIT_TYPE: &str = "credits";
 /// Keys that begin so are the extension's own.
@@ -26,6 +31,14 @@ pub enum EntryKind {
     Grant,
     /// Credits used.
     Spend,
+    /// Another entry undone, in whole or in part.
+    Reversal,
+    /// Credits that ran out.
+    Expiry,
+    /// Credits of a hold used.
+    Capture,
+    /// Books put right by an operator.
+    Adjustment,
 }
 
 impl EntryKind {
@@ -35,7 +48,35 @@ impl EntryKind {
             EntryKind::Purchase => "purchase",
             EntryKind::Grant => "grant",
             EntryKind::Spend => "spend",
+            EntryKind::Reversal => "reversal",
+            EntryKind::Expiry => "expiry",
+            EntryKind::Capture => "capture",
+            EntryKind::Adjustment => "adjustment",
         }
+    }
+
+    /// Reads the stored form.
+    pub fn parse(text: &str) -> Option<EntryKind> {
+        use EntryKind::*;
+        [Purchase, Grant, Spend, Reversal, Expiry, Capture, Adjustment]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// How long the credits of a purchase or grant live, and when they are burnt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// None: never.
+    pub expires_at: Option<Micros>,
+    /// Lowest first; 0 without an expiry makes no lot.
+    pub priority: i32,
+}
+
+impl Terms {
+    /// Whether the credits make a lot of their own.
+    pub const fn make_a_lot(&self) -> bool {
+        self.expires_at.is_some() || self.priority != 0
     }
 }
 
@@ -148,8 +189,8 @@ pub struct RawRequest<'a> {
     pub currency: Option<&'a str>,
     /// Null reads as `credits`.
     pub credit_type: Option<&'a str>,
-    /// Whether `expires_at` was given.
-    pub expires: bool,
+    /// As Postgres stores it: infinite at the ends of the number line.
+    pub expires_at: Option<Micros>,
     /// Null reads as 0.
     pub priority: Option<i32>,
     /// JSON text; null reads as `{}`.
@@ -175,6 +216,8 @@ pub struct Request<'a> {
     pub money: Option<Money>,
     /// What it stands for.
     pub source: Option<Source>,
+    /// How long the credits live.
+    pub terms: Terms,
 }
 
 impl<'a> Request<'a> {
@@ -190,22 +233,14 @@ impl<'a> Request<'a> {
         user: Identifier<'a>,
         raw: &RawRequest<'a>,
     ) -> Result<Request<'a>, Detail> {
-        let credits = raw.credits.ok_or(Detail::CreditsMissing)?;
-        if credits <= 0 {
-            return Err(Detail::CreditsNotPositive);
-        }
-        let idempotency_key = text::IDEMPOTENCY_KEY.check(raw.idempotency_key)?;
-        if idempotency_key.starts_with(RESERVED_KEY_PREFIX) {
-            return Err(Detail::IdempotencyKeyReserved);
-        }
+        let credits = positive_credits(raw.credits)?;
+        let idempotency_key = idempotency_key(raw.idempotency_key)?;
         let money = Money::parse(raw.amount_minor, raw.currency)?;
         let credit_type = credit_type(raw.credit_type)?;
-        if raw.expires || raw.priority.unwrap_or_default() != 0 {
-            return Err(Detail::NotSupportedYet);
+        if raw.expires_at.is_some_and(|at| at == Micros::MIN || at == Micros::MAX) {
+            return Err(Detail::ExpiresAtInfinite);
         }
-        if let Some(metadata) = raw.metadata {
-            text::check_object(metadata, Detail::MetadataNotAnObject, Detail::MetadataTooLarge)?;
-        }
+        check_metadata(raw.metadata)?;
         Ok(Request {
             kind,
             user,
@@ -214,35 +249,159 @@ impl<'a> Request<'a> {
             idempotency_key: Cow::Borrowed(idempotency_key),
             money,
             source: Source::parse(raw.stripe_session_id, raw.source_ref)?,
+            terms: Terms { expires_at: raw.expires_at, priority: raw.priority.unwrap_or_default() },
         })
     }
 
     /// What the same key must stand for to be the same request: not metadata, not expiry.
-    pub fn fingerprint(&self, customer_id: &Uuid) -> [u8; 16] {
-        let mut hash = Sha256::new();
-        hash.update(customer_id);
-        hash.update(self.credits.to_be_bytes());
+    pub fn fingerprint(&self, customer_id: &Uuid) -> Fingerprint {
         let money = self.money.as_ref();
-        hash.update(money.map_or(-1, |money| money.amount_minor).to_be_bytes());
-        let source = self.source.as_ref().map(|source| source.source_ref.as_str());
-        let currency = money.map(|money| money.currency.as_str());
-        for text in [Some(self.kind.as_str()), Some(&self.credit_type), currency, source] {
-            // The length in front keeps neighbours apart; an absent text differs from an empty one.
-            hash.update(text.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
-            hash.update(text.unwrap_or_default());
+        fingerprint(
+            &[self.credits, money.map_or(-1, |money| money.amount_minor)],
+            customer_id,
+            &[
+                Some(self.kind.as_str()),
+                Some(&self.credit_type),
+                money.map(|money| money.currency.as_str()),
+                self.source.as_ref().map(|source| source.source_ref.as_str()),
+            ],
+        )
+    }
+}
+
+/// What a stored request is compared by.
+pub type Fingerprint = [u8; 16];
+
+fn fingerprint(numbers: &[i64], customer_id: &Uuid, texts: &[Option<&str>]) -> Fingerprint {
+    let mut hash = Sha256::new();
+    hash.update(customer_id);
+    for number in numbers {
+        hash.update(number.to_be_bytes());
+    }
+    for text in texts {
+        // The length in front keeps neighbours apart; an absent text differs from an empty one.
+        hash.update(text.map_or(u64::MAX, |text| text.len() as u64).to_be_bytes());
+        hash.update(text.unwrap_or_default());
+    }
+    let mut fingerprint = [0; 16];
+    fingerprint.copy_from_slice(&hash.finalize()[..16]);
+    fingerprint
+}
+
+/// Seconds that a hold lives when nothing is said.
+pub const DEFAULT_TTL_SECONDS: i32 = 900;
+/// Seconds that a hold may live: a leap year.
+pub const MAX_TTL_SECONDS: i32 = 366 * 86_400;
+
+/// A well-formed `hold_credits`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldRequest<'a> {
+    /// Whose credits.
+    pub user: Identifier<'a>,
+    /// How many, above zero.
+    pub credits: i64,
+    /// Unique over all credit calls.
+    pub idempotency_key: &'a str,
+    /// Seconds.
+    pub ttl_seconds: i32,
+    /// Whose balance.
+    pub credit_type: &'a str,
+}
+
+impl<'a> HoldRequest<'a> {
+    /// Validates the arguments, in their order.
+    pub fn parse(
+        raw: &RawRequest<'a>,
+        ttl_seconds: Option<i32>,
+        external_ids: bool,
+    ) -> Result<HoldRequest<'a>, Refusal> {
+        let user =
+            Identifier::classify(raw.user_id, external_ids).map_err(|unusable| invalid(unusable.detail()))?;
+        let credits = positive_credits(raw.credits).map_err(invalid)?;
+        let idempotency_key = idempotency_key(raw.idempotency_key).map_err(invalid)?;
+        let ttl_seconds = ttl_seconds.unwrap_or(DEFAULT_TTL_SECONDS);
+        if !(1..=MAX_TTL_SECONDS).contains(&ttl_seconds) {
+            return Err(invalid(Detail::TtlSecondsInvalid));
         }
-        let mut fingerprint = [0; 16];
-        fingerprint.copy_from_slice(&hash.finalize()[..16]);
-        fingerprint
+        let credit_type = credit_type(raw.credit_type).map_err(invalid)?;
+        check_metadata(raw.metadata).map_err(invalid)?;
+        Ok(HoldRequest { user, credits, idempotency_key, ttl_seconds, credit_type })
     }
 
-    /// The balance after the request, given the locked row.
-    pub fn apply_to(&self, row: Balance) -> Result<i64, Refusal> {
-        if self.credits < 0 && row.available() < self.credits.unsigned_abs() {
-            return Err(invalid(Detail::InsufficientCredits));
-        }
-        row.balance.checked_add(self.credits).ok_or(invalid(Detail::BalanceOverflow))
+    /// What the same key must stand for to be the same hold: not its lifetime, not metadata.
+    pub fn fingerprint(&self, customer_id: &Uuid) -> Fingerprint {
+        fingerprint(&[self.credits], customer_id, &[Some("hold"), Some(self.credit_type)])
     }
+}
+
+/// A well-formed `reverse_credit_entry`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReversalRequest<'a> {
+    /// Which entry.
+    pub entry_id: i64,
+    /// Unique over all credit calls.
+    pub idempotency_key: Cow<'a, str>,
+    /// How many; none is what is left.
+    pub credits: Option<i64>,
+}
+
+impl<'a> ReversalRequest<'a> {
+    /// Validates the arguments, in their order.
+    pub fn parse(
+        entry_id: Option<i64>,
+        key: Option<&'a str>,
+        credits: Option<i64>,
+        metadata: Option<&str>,
+    ) -> Result<ReversalRequest<'a>, Refusal> {
+        let parse = || {
+            let entry_id = entry_id.ok_or(Detail::EntryIdMissing)?;
+            let idempotency_key = Cow::Borrowed(idempotency_key(key)?);
+            let credits = credits.map(|credits| positive_credits(Some(credits))).transpose()?;
+            check_metadata(metadata)?;
+            Ok(ReversalRequest { entry_id, idempotency_key, credits })
+        };
+        parse().map_err(invalid)
+    }
+
+    /// What the same key must stand for to be the same reversal: the entry and the credits.
+    pub fn fingerprint(&self) -> Fingerprint {
+        fingerprint(&[self.entry_id, self.credits.unwrap_or_default()], &[0; 16], &[Some("reversal")])
+    }
+
+    /// How many credits to undo of an entry of that kind and size, of which so many were undone.
+    pub fn credits_of(&self, kind: EntryKind, credits: i64, undone: i64) -> Result<i64, Refusal> {
+        use EntryKind::*;
+        if matches!(kind, Reversal | Expiry | Adjustment) {
+            return Err(invalid(Detail::NotReversible));
+        }
+        let left = credits.saturating_abs().saturating_sub(undone);
+        if left <= 0 {
+            return Err(invalid(Detail::NothingToReverse));
+        }
+        match self.credits {
+            Some(credits) if credits > left => Err(invalid(Detail::ExceedsEntry)),
+            Some(credits) => Ok(credits),
+            None => Ok(left),
+        }
+    }
+}
+
+fn positive_credits(credits: Option<i64>) -> Result<i64, Detail> {
+    match credits {
+        None => Err(Detail::CreditsMissing),
+        Some(credits) if credits <= 0 => Err(Detail::CreditsNotPositive),
+        Some(credits) => Ok(credits),
+    }
+}
+
+fn idempotency_key(text: Option<&str>) -> Result<&str, Detail> {
+    let key = text::IDEMPOTENCY_KEY.check(text)?;
+    if key.starts_with(RESERVED_KEY_PREFIX) { Err(Detail::IdempotencyKeyReserved) } else { Ok(key) }
+}
+
+fn check_metadata(metadata: Option<&str>) -> Result<(), Detail> {
+    let check = |text| text::check_object(text, Detail::MetadataNotAnObject, Detail::MetadataTooLarge);
+    metadata.map_or(Ok(()), |metadata| check(metadata).map(|_| ()))
 }
 
 /// Reads a credit type argument: null is the default.
@@ -250,22 +409,6 @@ pub fn credit_type(text: Option<&str>) -> Result<&str, Detail> {
     match text {
         None => Ok(DEFAULT_CREDIT_TYPE),
         some => text::CREDIT_TYPE.check(some),
-    }
-}
-
-/// The locked row of `billing.balances`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Balance {
-    /// Sum of all entries.
-    pub balance: i64,
-    /// Under open holds.
-    pub held: i64,
-}
-
-impl Balance {
-    /// What can be spent.
-    pub fn available(self) -> u64 {
-        u64::try_from(self.balance.saturating_sub(self.held)).unwrap_or_default()
     }
 }
 
@@ -316,8 +459,8 @@ mod tests {
             (RawRequest { amount_minor: Some(1), currency: Some(""), ..raw() }, Detail::CurrencyInvalid),
             (RawRequest { credit_type: Some(" "), ..raw() }, Detail::CreditTypeBlank),
             (RawRequest { credit_type: Some(&long), ..raw() }, Detail::CreditTypeTooLong),
-            (RawRequest { expires: true, ..raw() }, Detail::NotSupportedYet),
-            (RawRequest { priority: Some(1), ..raw() }, Detail::NotSupportedYet),
+            (RawRequest { expires_at: Some(Micros::MAX), ..raw() }, Detail::ExpiresAtInfinite),
+            (RawRequest { expires_at: Some(Micros::MIN), ..raw() }, Detail::ExpiresAtInfinite),
             (RawRequest { metadata: Some("[]"), ..raw() }, Detail::MetadataNotAnObject),
             (RawRequest { metadata: Some(&big), ..raw() }, Detail::MetadataTooLarge),
             (RawRequest { stripe_session_id: Some("pi_1"), ..raw() }, Detail::StripeSessionIdInvalid),
@@ -347,24 +490,45 @@ mod tests {
     }
 
     #[test]
-    fn spending_never_goes_below_zero_and_holds_are_kept() {
-        let spend = |credits| {
-            let raw = RawRequest { credits: Some(credits), ..raw() };
-            Request::parse(EntryKind::Spend, &raw, false).unwrap()
-        };
-        let row = Balance { balance: 10, held: 4 };
-        assert_eq!(spend(6).apply_to(row), Ok(4));
-        assert_eq!(spend(7).apply_to(row), Err(invalid(Detail::InsufficientCredits)));
-        assert_eq!(spend(i64::MAX).apply_to(row), Err(invalid(Detail::InsufficientCredits)));
+    fn only_an_expiry_or_a_priority_makes_a_lot() {
+        let terms = |expires_at, priority| Terms { expires_at, priority }.make_a_lot();
+        assert!(!terms(None, 0));
+        assert!(terms(Some(0), 0) && terms(None, 1) && terms(None, -1));
     }
 
     #[test]
-    fn a_balance_stays_within_64_bits() {
-        let request = Request::parse(EntryKind::Grant, &raw(), false).unwrap();
-        let row = Balance { balance: i64::MAX - 10, held: 0 };
-        assert_eq!(request.apply_to(row), Ok(i64::MAX));
-        let row = Balance { balance: i64::MAX - 9, held: 0 };
-        assert_eq!(request.apply_to(row), Err(invalid(Detail::BalanceOverflow)));
+    fn holds_are_validated() {
+        let parse = |raw: RawRequest, ttl| {
+            HoldRequest::parse(&raw, ttl, false)
+                .map(|hold| hold.ttl_seconds)
+                .map_err(|refusal| refusal.detail)
+        };
+        assert_eq!(parse(raw(), None), Ok(900));
+        for ttl in [0, -1, i32::MAX] {
+            assert_eq!(parse(raw(), Some(ttl)), Err(Detail::TtlSecondsInvalid));
+        }
+        assert_eq!(parse(RawRequest { credits: Some(0), ..raw() }, None), Err(Detail::CreditsNotPositive));
+        assert_eq!(parse(RawRequest { user_id: Some(" "), ..raw() }, None), Err(Detail::UserIdBlank));
+    }
+
+    #[test]
+    fn a_reversal_is_within_its_entry() {
+        let reversal = |credits| ReversalRequest::parse(Some(1), Some("k"), credits, None).unwrap();
+        let of = |credits, kind, size, undone| {
+            reversal(credits).credits_of(kind, size, undone).map_err(|refusal| refusal.detail)
+        };
+        assert_eq!(of(None, EntryKind::Purchase, 10, 4), Ok(6));
+        assert_eq!(of(Some(6), EntryKind::Spend, -10, 4), Ok(6));
+        assert_eq!(of(Some(7), EntryKind::Capture, -10, 4), Err(Detail::ExceedsEntry));
+        assert_eq!(of(None, EntryKind::Grant, 10, 10), Err(Detail::NothingToReverse));
+        assert_eq!(of(None, EntryKind::Capture, 0, 0), Err(Detail::NothingToReverse));
+        for kind in [EntryKind::Reversal, EntryKind::Expiry, EntryKind::Adjustment] {
+            assert_eq!(of(None, kind, 10, 0), Err(Detail::NotReversible));
+        }
+        let parse = |entry, credits| ReversalRequest::parse(entry, Some("k"), credits, None).err();
+        assert_eq!(parse(None, None), Some(invalid(Detail::EntryIdMissing)));
+        assert_eq!(parse(Some(1), Some(0)), Some(invalid(Detail::CreditsNotPositive)));
+        assert_ne!(reversal(None).fingerprint(), reversal(Some(1)).fingerprint());
     }
 
     #[test]
@@ -413,7 +577,6 @@ mod tests {
         fn any_arguments_are_answered(
             user: Option<String>, credits: Option<i64>, key: Option<String>, session: Option<String>,
             amount: Option<i64>, currency: Option<String>, type_: Option<String>, source: Option<String>,
-            balance: i64, held: i64,
         ) {
             let raw = RawRequest {
                 user_id: user.as_deref(), credits, idempotency_key: key.as_deref(),
@@ -421,9 +584,7 @@ mod tests {
                 credit_type: type_.as_deref(), source_ref: source.as_deref(), ..RawRequest::default()
             };
             for kind in [EntryKind::Purchase, EntryKind::Grant, EntryKind::Spend] {
-                if let Ok(request) = Request::parse(kind, &raw, true) {
-                    let _ = request.apply_to(Balance { balance, held });
-                }
+                let _ = Request::parse(kind, &raw, true);
             }
         }
     }
