@@ -7,15 +7,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 pg_paths
 cd "$ROOT" || exit
 
-base=$TARGET/pg_test
 cluster_folder pg_test # in target, or under /tmp if the server's user cannot reach target
 data=$cluster_dir
-[[ $data == "$TARGET"/* ]] || base=${TMPDIR:-/tmp}/$EXTENSION.pg_test.$EUID
 [[ $(printf '%s/.s.PGSQL.65535' "$data" | wc -c) -le $CLUSTER_SOCKET_LIMIT ]] || {
   rmdir "$data"
   data=$(mktemp -d "/tmp/$EXTENSION.$$.XXXX")
   [[ $EUID -ne 0 ]] || chown postgres: "$data"
 }
+
+private=$TARGET/pg_test/postgres # kept for the next run
+[[ $cluster_dir == "$TARGET"/* ]] || private=$data/postgres
 
 # Whatever happens: the server that pgrx started in this folder ends, and the folder goes.
 # shellcheck disable=SC2317 # called by the trap
@@ -30,13 +31,12 @@ finish() {
 }
 trap finish EXIT
 
-config=$("$ROOT/scripts/private_postgres.sh" "$base/postgres")
-export PGRX_HOME=$base/pgrx
+config=$("$ROOT/scripts/private_postgres.sh" "$private")
+export PGRX_HOME=$TARGET/pg_test/pgrx
 mkdir -p "$PGRX_HOME"
-# Unchanged if it is right: its time decides whether bindings are made again.
-line=$(printf '[configs]\npg%s = "%s"' "$PG_MAJOR" "$config")
-[[ -f $PGRX_HOME/config.toml && $(<"$PGRX_HOME/config.toml") == "$line" ]] ||
-  printf '%s\n' "$line" >"$PGRX_HOME/config.toml"
+printf '[configs]\npg%s = "%s"\n' "$PG_MAJOR" "$config" >"$PGRX_HOME/config.toml"
+# cargo makes the bindings again when this file is newer than they are; where Postgres is does not change them.
+touch -d @0 "$PGRX_HOME/config.toml"
 
 runas=()
 if [[ $EUID -eq 0 ]]; then

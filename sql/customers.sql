@@ -60,7 +60,9 @@ DECLARE
     email_expression text := 'NULL::text';
 BEGIN
     IF relation IS NULL AND id_column IS NULL AND email_column IS NULL THEN
-        DROP VIEW IF EXISTS billing.application_users;
+        IF to_regclass('billing.application_users') IS NOT NULL THEN
+            DROP VIEW billing.application_users;
+        END IF;
         RETURN;
     END IF;
     BEGIN
@@ -97,7 +99,9 @@ BEGIN
         END IF;
         email_expression := format('u.%I::text', email_column);
     END IF;
-    DROP VIEW IF EXISTS billing.application_users;
+    IF to_regclass('billing.application_users') IS NOT NULL THEN
+        DROP VIEW billing.application_users;
+    END IF;
     EXECUTE format('CREATE VIEW billing.application_users AS SELECT %s AS id, %s AS email FROM %s u',
         id_expression, email_expression, source);
     REVOKE ALL ON billing.application_users FROM PUBLIC;

@@ -9,11 +9,10 @@ use pgrx::Uuid as PgUuid;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::SpiClient;
 
 use crate::customers::{self, Person};
 use crate::error::{Error, Result};
-use crate::pg::{self, JsonbArgument, Row, RowWriter};
+use crate::pg::{self, Client, JsonbArgument, Row, RowWriter};
 
 mod store;
 
@@ -131,7 +130,7 @@ fn credit_history(
 
 /// Whose credits a reading call asks for; none for bad input and unknown users.
 fn reader<'a>(
-    client: &SpiClient,
+    client: &Client,
     user_id: Option<&str>,
     credit_type: Option<&'a str>,
 ) -> Result<Option<(Uuid, &'a str)>> {
@@ -164,7 +163,7 @@ struct Made<'a> {
 /// Locks the charge, then makes the customer if need be, then locks the balance; the unique indexes of
 /// the ledger decide between rivals. Whatever is refused leaves nothing behind.
 pub fn apply(
-    client: &SpiClient,
+    client: &Client,
     request: &Request,
     origin: Origin,
     metadata: Option<&JsonbArgument>,
@@ -174,9 +173,10 @@ pub fn apply(
         return replay(client, request, &person, entry);
     }
     let mut made = Made::default();
-    if let Some(refusal) = standing_source(client, request, origin, &mut made)? {
+    if is_credited(client, request, origin, &mut made)? {
         take_back(client, request, None, &made)?;
-        return Ok(refusal);
+        // By this very request, if the rival that was waited for was one.
+        return standing(client, request, &person)?.ok_or(Error::BrokenInvariant);
     }
     let mut customer_id = None;
     let entered = match admit(client, request, &person, &mut made)? {
@@ -201,7 +201,7 @@ pub fn apply(
 
 /// Locks the charge of an event's source, and notes that the two are one fact: an event's word for that
 /// stands, whether it comes to be credited or not. To be called before [`apply`] with that source.
-pub fn tie(client: &SpiClient, source: &Source) -> Result<()> {
+pub fn tie(client: &Client, source: &Source) -> Result<()> {
     let Some(payment_ref) = source.payment_ref.as_deref() else { return Ok(()) };
     if !store::lock_charge(client, payment_ref, &source.source_ref)? {
         store::tie_charge(client, payment_ref, &source.source_ref)?;
@@ -210,25 +210,25 @@ pub fn tie(client: &SpiClient, source: &Source) -> Result<()> {
 }
 
 /// Locks the charge of a call, if the payment is known, and looks whether the source is credited.
-fn standing_source<'a>(
-    client: &SpiClient,
+fn is_credited<'a>(
+    client: &Client,
     request: &'a Request,
     origin: Origin,
     made: &mut Made<'a>,
-) -> Result<Option<CreditOutcome>> {
-    let Some(source) = &request.source else { return Ok(None) };
+) -> Result<bool> {
+    let Some(source) = &request.source else { return Ok(false) };
     if let Some(payment_ref) = source.payment_ref.as_deref()
         && origin.event.is_none()
         && store::lock_charge(client, payment_ref, &source.source_ref)?
     {
         made.charge = Some(payment_ref);
     }
-    Ok(store::by_source(client, source)?.map(CreditOutcome::already_credited))
+    Ok(store::by_source(client, source)?.is_some())
 }
 
 /// The customer to be written to, made if need be. Spending makes nobody: there is nothing to spend.
 fn admit(
-    client: &SpiClient,
+    client: &Client,
     request: &Request,
     person: &Person,
     made: &mut Made,
@@ -257,7 +257,7 @@ enum Entered {
 
 /// Locks the balance, decides, writes the entry and the balance.
 fn enter(
-    client: &SpiClient,
+    client: &Client,
     request: &Request,
     origin: Origin,
     metadata: Option<&JsonbArgument>,
@@ -295,7 +295,7 @@ fn enter(
     Ok(Entered::Applied(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(shown) }))
 }
 
-fn take_back(client: &SpiClient, request: &Request, customer_id: Option<Uuid>, made: &Made) -> Result<()> {
+fn take_back(client: &Client, request: &Request, customer_id: Option<Uuid>, made: &Made) -> Result<()> {
     if let (Some(customer_id), true) = (customer_id, made.balance) {
         store::discard_balance(client, Account { customer_id, credit_type: &request.credit_type })?;
     }
@@ -309,8 +309,8 @@ fn take_back(client: &SpiClient, request: &Request, customer_id: Option<Uuid>, m
 }
 
 /// What the ledger says now of the request's key and source.
-fn standing(client: &SpiClient, request: &Request, person: &Person) -> Result<Option<CreditOutcome>> {
-    if let Some(entry) = store::by_key_fresh(client, &request.idempotency_key)? {
+fn standing(client: &Client, request: &Request, person: &Person) -> Result<Option<CreditOutcome>> {
+    if let Some(entry) = store::by_key(client, &request.idempotency_key)? {
         return replay(client, request, person, entry).map(Some);
     }
     match &request.source {
@@ -320,7 +320,7 @@ fn standing(client: &SpiClient, request: &Request, person: &Person) -> Result<Op
 }
 
 /// The answer to a key that stands: the original's row, if it is the same request.
-fn replay(client: &SpiClient, request: &Request, person: &Person, entry: Entry) -> Result<CreditOutcome> {
+fn replay(client: &Client, request: &Request, person: &Person, entry: Entry) -> Result<CreditOutcome> {
     let same = request.fingerprint(&entry.customer_id).as_slice() == entry.fingerprint
         && (*person == Person::Known(entry.customer_id)
             || customers::is_known_as(client, &request.user, entry.customer_id)?);

@@ -3,22 +3,18 @@
 use billing_core::credits::{Balance, Request, Source};
 use billing_core::customers::Uuid;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use pgrx::spi::SpiClient;
 use pgrx::{JsonB, Uuid as PgUuid};
 
 use crate::error::{Error, Result};
-use crate::pg::{Columns, Rows, Time, statements};
+use crate::pg::{Client, Columns, Rows, Time, statements};
 
 statements! {
-    snapshot BY_KEY(TEXTOID) =
-        "SELECT entry_id, customer_id, credit_type, credits, balance_after, created_at, fingerprint
-         FROM billing.ledger WHERE idempotency_key = $1";
-    fresh BY_KEY_FRESH(TEXTOID) =
+    BY_KEY(TEXTOID) =
         "SELECT entry_id, customer_id, credit_type, credits, balance_after, created_at, fingerprint
          FROM billing.ledger WHERE idempotency_key = $1";
     // A session and its payment are one fact once a charge ties them: $1 is the source, $2 the payment,
     // $3 the payment written as a source.
-    fresh BY_SOURCE(TEXTOID, TEXTOID, TEXTOID) =
+    BY_SOURCE(TEXTOID, TEXTOID, TEXTOID) =
         "SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint
          FROM billing.ledger e WHERE e.source_ref = $1
          UNION ALL
@@ -33,35 +29,35 @@ statements! {
          FROM billing.charges c JOIN billing.ledger e ON e.source_ref = 'stripe:' || c.payment_ref
          WHERE c.source_ref = $1
          LIMIT 1";
-    fresh INSERT_CHARGE(TEXTOID, TEXTOID) =
+    INSERT_CHARGE(TEXTOID, TEXTOID) =
         "INSERT INTO billing.charges (payment_ref, source_ref) VALUES ($1, $2)
          ON CONFLICT DO NOTHING RETURNING payment_ref";
-    fresh LOCK_CHARGE(TEXTOID) = "SELECT source_ref FROM billing.charges WHERE payment_ref = $1 FOR UPDATE";
-    fresh TIE_CHARGE(TEXTOID, TEXTOID) =
+    LOCK_CHARGE(TEXTOID) = "SELECT source_ref FROM billing.charges WHERE payment_ref = $1 FOR UPDATE";
+    TIE_CHARGE(TEXTOID, TEXTOID) =
         "UPDATE billing.charges SET source_ref = $2
          WHERE payment_ref = $1 AND (source_ref IS NULL OR source_ref = 'stripe:' || payment_ref)";
-    fresh DELETE_CHARGE(TEXTOID) = "DELETE FROM billing.charges WHERE payment_ref = $1";
-    fresh LOCK_BALANCE(UUIDOID, TEXTOID) =
+    DELETE_CHARGE(TEXTOID) = "DELETE FROM billing.charges WHERE payment_ref = $1";
+    LOCK_BALANCE(UUIDOID, TEXTOID) =
         "SELECT balance, held, last_entry_at FROM billing.balances
          WHERE customer_id = $1 AND credit_type = $2 FOR UPDATE";
-    fresh INSERT_BALANCE(UUIDOID, TEXTOID, TIMESTAMPTZOID) =
+    INSERT_BALANCE(UUIDOID, TEXTOID, TIMESTAMPTZOID) =
         "INSERT INTO billing.balances (customer_id, credit_type, balance, last_entry_at) VALUES ($1, $2, 0, $3)
          ON CONFLICT DO NOTHING RETURNING customer_id";
-    fresh DELETE_BALANCE(UUIDOID, TEXTOID) =
+    DELETE_BALANCE(UUIDOID, TEXTOID) =
         "DELETE FROM billing.balances WHERE customer_id = $1 AND credit_type = $2";
-    fresh UPDATE_BALANCE(UUIDOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID) =
+    UPDATE_BALANCE(UUIDOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID) =
         "UPDATE billing.balances SET balance = $3, last_entry_at = $5
          WHERE customer_id = $1 AND credit_type = $2 AND balance = $4 RETURNING balance";
-    fresh INSERT_ENTRY(UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+    INSERT_ENTRY(UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
                        BYTEAOID, TEXTOID, BOOLOID, JSONBOID, TIMESTAMPTZOID) =
         "INSERT INTO billing.ledger
              (customer_id, credit_type, kind, credits, balance_after, amount_minor, currency, idempotency_key,
               source_ref, payment_ref, fingerprint, event, livemode, metadata, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, coalesce($14, '{}'), $15)
          ON CONFLICT DO NOTHING RETURNING entry_id";
-    snapshot BALANCE(UUIDOID, TEXTOID) =
+    BALANCE(UUIDOID, TEXTOID) =
         "SELECT balance, held FROM billing.balances WHERE customer_id = $1 AND credit_type = $2";
-    snapshot HISTORY(UUIDOID, TEXTOID, INT8OID, INT8OID) =
+    HISTORY(UUIDOID, TEXTOID, INT8OID, INT8OID) =
         "SELECT entry_id, kind, credits, balance_after, credit_type, reverses, source_ref, idempotency_key,
                 metadata::text, created_at
          FROM billing.ledger
@@ -93,18 +89,13 @@ fn entry(row: &Columns) -> Result<Entry> {
     })
 }
 
-/// The entry of that key, in the calling query's snapshot.
-pub fn by_key(client: &SpiClient, key: &str) -> Result<Option<Entry>> {
+/// The entry of that key.
+pub fn by_key(client: &Client, key: &str) -> Result<Option<Entry>> {
     BY_KEY.with(|s| s.run(client, &[key.into()]))?.first(entry)
 }
 
-/// The entry of that key, as committed now.
-pub fn by_key_fresh(client: &SpiClient, key: &str) -> Result<Option<Entry>> {
-    BY_KEY_FRESH.with(|s| s.run(client, &[key.into()]))?.first(entry)
-}
-
-/// The entry that credited the source, or what a charge says is the same fact, as committed now.
-pub fn by_source(client: &SpiClient, source: &Source) -> Result<Option<Entry>> {
+/// The entry that credited the source, or what a charge says is the same fact.
+pub fn by_source(client: &Client, source: &Source) -> Result<Option<Entry>> {
     let payment_source = source.payment_source();
     let arguments = [
         source.source_ref.as_str().into(),
@@ -115,7 +106,7 @@ pub fn by_source(client: &SpiClient, source: &Source) -> Result<Option<Entry>> {
 }
 
 /// Inserts the charge's row, or locks the one that is there; whether it is new.
-pub fn lock_charge(client: &SpiClient, payment_ref: &str, source_ref: &str) -> Result<bool> {
+pub fn lock_charge(client: &Client, payment_ref: &str, source_ref: &str) -> Result<bool> {
     let rows = INSERT_CHARGE.with(|s| s.run(client, &[payment_ref.into(), source_ref.into()]))?;
     if rows.len() == 1 {
         return Ok(true);
@@ -125,13 +116,13 @@ pub fn lock_charge(client: &SpiClient, payment_ref: &str, source_ref: &str) -> R
 }
 
 /// Tells a locked charge which session it paid for, if it does not know.
-pub fn tie_charge(client: &SpiClient, payment_ref: &str, source_ref: &str) -> Result<()> {
+pub fn tie_charge(client: &Client, payment_ref: &str, source_ref: &str) -> Result<()> {
     TIE_CHARGE.with(|s| s.run(client, &[payment_ref.into(), source_ref.into()]))?;
     Ok(())
 }
 
 /// Takes back a charge that this very call made.
-pub fn discard_charge(client: &SpiClient, payment_ref: &str) -> Result<()> {
+pub fn discard_charge(client: &Client, payment_ref: &str) -> Result<()> {
     DELETE_CHARGE.with(|s| s.run(client, &[payment_ref.into()]))?;
     Ok(())
 }
@@ -150,7 +141,7 @@ impl<'a> Account<'a> {
 }
 
 /// Locks the balance; none if there is no row yet. With the time of its last entry.
-pub fn lock_balance(client: &SpiClient, account: Account) -> Result<Option<(Balance, Time)>> {
+pub fn lock_balance(client: &Client, account: Account) -> Result<Option<(Balance, Time)>> {
     LOCK_BALANCE.with(|s| s.run(client, &account.arguments()))?.first(|row| {
         let balance = Balance { balance: row.get(1)?, held: row.get(2)? };
         Ok((balance, Time::of(row.get(3)?)))
@@ -158,20 +149,20 @@ pub fn lock_balance(client: &SpiClient, account: Account) -> Result<Option<(Bala
 }
 
 /// Makes an empty balance row, locked by being new; whether it was not there.
-pub fn insert_balance(client: &SpiClient, account: Account, now: Time) -> Result<bool> {
+pub fn insert_balance(client: &Client, account: Account, now: Time) -> Result<bool> {
     let [customer, credit_type] = account.arguments();
     let arguments = [customer, credit_type, now.timestamp().into()];
     Ok(INSERT_BALANCE.with(|s| s.run(client, &arguments))?.len() == 1)
 }
 
 /// Takes back a balance row that this very call made.
-pub fn discard_balance(client: &SpiClient, account: Account) -> Result<()> {
+pub fn discard_balance(client: &Client, account: Account) -> Result<()> {
     DELETE_BALANCE.with(|s| s.run(client, &account.arguments()))?;
     Ok(())
 }
 
 /// Sets the locked balance, and verifies that it was what the entry was computed from.
-pub fn update_balance(client: &SpiClient, account: Account, from: i64, to: i64, at: Time) -> Result<()> {
+pub fn update_balance(client: &Client, account: Account, from: i64, to: i64, at: Time) -> Result<()> {
     let [customer, credit_type] = account.arguments();
     let arguments = [customer, credit_type, to.into(), from.into(), at.timestamp().into()];
     let stored = UPDATE_BALANCE.with(|s| s.run(client, &arguments))?.first(|row| row.get::<i64>(1))?;
@@ -189,7 +180,7 @@ pub struct Origin<'a> {
 
 /// Appends the entry; none if its key or source stands already.
 pub fn insert_entry(
-    client: &SpiClient,
+    client: &Client,
     customer_id: Uuid,
     request: &Request,
     origin: Origin,
@@ -219,8 +210,8 @@ pub fn insert_entry(
     INSERT_ENTRY.with(|s| s.run(client, &arguments))?.first(|row| row.get(1))
 }
 
-/// The balance, in the calling query's snapshot.
-pub fn balance(client: &SpiClient, account: Account) -> Result<Option<Balance>> {
+/// The balance, unlocked.
+pub fn balance(client: &Client, account: Account) -> Result<Option<Balance>> {
     let rows = BALANCE.with(|s| s.run(client, &account.arguments()))?;
     rows.first(|row| Ok(Balance { balance: row.get(1)?, held: row.get(2)? }))
 }
@@ -241,7 +232,7 @@ pub struct HistoryEntry {
 }
 
 /// Entries before that one, newest first.
-pub fn history(client: &SpiClient, account: Account, before: i64, rows: i64) -> Result<Vec<HistoryEntry>> {
+pub fn history(client: &Client, account: Account, before: i64, rows: i64) -> Result<Vec<HistoryEntry>> {
     let [customer, credit_type] = account.arguments();
     let arguments = [customer, credit_type, before.into(), rows.into()];
     HISTORY.with(|s| s.run(client, &arguments))?.all(|row| {

@@ -7,11 +7,10 @@ use billing_core::customers::{
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::SpiClient;
 use pgrx::{Uuid as PgUuid, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::pg::{self, Row, RowWriter};
+use crate::pg::{self, Client, Row, RowWriter};
 use crate::{settings, webhooks};
 
 mod store;
@@ -64,8 +63,8 @@ pub enum Person {
     Unknown,
 }
 
-/// Finds who is meant, as far as the calling query's snapshot knows.
-pub fn find(client: &SpiClient, identifier: &Identifier) -> Result<Person> {
+/// Finds who is meant.
+pub fn find(client: &Client, identifier: &Identifier) -> Result<Person> {
     if let Identifier::StripeCustomer(_) | Identifier::PaystackCustomer(_) = identifier {
         return Ok(store::by_identifier(client, identifier)?.map_or(Person::Unknown, Person::Known));
     }
@@ -79,11 +78,7 @@ pub fn find(client: &SpiClient, identifier: &Identifier) -> Result<Person> {
 }
 
 /// Where the application's users are known, only they are anybody.
-fn find_application_user(
-    client: &SpiClient,
-    id_type: pg_sys::Oid,
-    identifier: &Identifier,
-) -> Result<Person> {
+fn find_application_user(client: &Client, id_type: pg_sys::Oid, identifier: &Identifier) -> Result<Person> {
     if let Some(user) = application_user(client, id_type, identifier)? {
         return match Identifier::classify(Some(&user.id), true) {
             Ok(Identifier::Email(_)) | Err(_) => Ok(Person::Unknown),
@@ -115,7 +110,7 @@ fn own_ids(known: &Registration) -> Vec<Identifier<'_>> {
 }
 
 fn application_user(
-    client: &SpiClient,
+    client: &Client,
     id_type: pg_sys::Oid,
     identifier: &Identifier,
 ) -> Result<Option<store::ApplicationUser>> {
@@ -134,12 +129,12 @@ fn application_user(
 }
 
 /// Whether the identifier is that customer's, whatever the application's table says today.
-pub fn is_known_as(client: &SpiClient, identifier: &Identifier, customer_id: Uuid) -> Result<bool> {
+pub fn is_known_as(client: &Client, identifier: &Identifier, customer_id: Uuid) -> Result<bool> {
     Ok(store::by_identifier(client, identifier)? == Some(customer_id))
 }
 
 /// The customer of a person who is about to be credited, and whether this call made it.
-pub fn find_or_make(client: &SpiClient, person: &Person) -> Result<Option<(Uuid, bool)>> {
+pub fn find_or_make(client: &Client, person: &Person) -> Result<Option<(Uuid, bool)>> {
     let registration = match person {
         Person::Known(customer_id) => return Ok(Some((*customer_id, false))),
         Person::Unknown => return Ok(None),
@@ -160,7 +155,7 @@ pub fn find_or_make(client: &SpiClient, person: &Person) -> Result<Option<(Uuid,
 /// committed, so that a second one is rare and a third rarer.
 const MAX_ROUNDS: usize = 100;
 
-fn resolve(client: &SpiClient, text: Option<&str>) -> Result<UserResolution> {
+fn resolve(client: &Client, text: Option<&str>) -> Result<UserResolution> {
     let mut resolution = UserResolution::default();
     let identifier = match Identifier::classify(text, external_ids()) {
         Ok(identifier) => identifier,
@@ -188,9 +183,13 @@ fn resolve(client: &SpiClient, text: Option<&str>) -> Result<UserResolution> {
 }
 
 /// Registers the identifiers, then processes what waits for a code among them.
-fn register(client: &SpiClient, given: Registration) -> Result<IdentityOutcome> {
+fn register(client: &Client, given: Registration) -> Result<IdentityOutcome> {
     let given = match pg::application_user_id_type() {
         None => given,
+        // What is known already is answered as before, whoever has left the application's table.
+        Some(_) if plan_registration(&given, &store::owners(client, &given)?) == RegistrationPlan::Replay => {
+            given
+        }
         Some(id_type) => match with_application_user(client, id_type, given)? {
             Ok(given) => given,
             Err(detail) => return Ok(IdentityOutcome::refused(invalid(detail))),
@@ -210,7 +209,7 @@ fn register(client: &SpiClient, given: Registration) -> Result<IdentityOutcome> 
 /// Where the application's users are known: the e-mail stands for the row that has it now, and one of
 /// the ids must be known there.
 fn with_application_user(
-    client: &SpiClient,
+    client: &Client,
     id_type: pg_sys::Oid,
     mut given: Registration,
 ) -> Result<Result<Registration, Detail>> {
@@ -259,7 +258,7 @@ fn with_application_user(
 }
 
 /// Whether the e-mail stands at a customer who holds none of the other identifiers.
-fn foreign_email(client: &SpiClient, given: &Registration) -> Result<bool> {
+fn foreign_email(client: &Client, given: &Registration) -> Result<bool> {
     let email = Registration { email: given.email.clone(), ..Registration::default() };
     let holder = store::owners(client, &email)?.into_iter().next();
     let others = Registration { email: None, ..given.clone() };
@@ -280,7 +279,7 @@ struct Registered {
 }
 
 /// Decides and writes, anew whenever a rival was faster.
-fn settle(client: &SpiClient, given: &Registration) -> Result<Result<Registered, Detail>> {
+fn settle(client: &Client, given: &Registration) -> Result<Result<Registered, Detail>> {
     for _ in 0..MAX_ROUNDS {
         let owners = store::owners(client, given)?;
         match plan_registration(given, &owners) {
@@ -314,7 +313,7 @@ fn settle(client: &SpiClient, given: &Registration) -> Result<Result<Registered,
 }
 
 /// Gives a locked customer what is new; false if somebody else got one of the identifiers first.
-fn amend(client: &SpiClient, customer_id: Uuid, amendment: &Amendment) -> Result<bool> {
+fn amend(client: &Client, customer_id: Uuid, amendment: &Amendment) -> Result<bool> {
     let Some(gate) = store::claim(client, &amendment.claims())? else { return Ok(false) };
     store::discard(client, gate)?;
     store::amend(client, customer_id, amendment)?;
@@ -333,7 +332,7 @@ pub enum Link {
 }
 
 /// Links a provider code to a person; a new one is made with it.
-pub fn link(client: &SpiClient, person: &Person, code: ProviderCode) -> Result<Link> {
+pub fn link(client: &Client, person: &Person, code: ProviderCode) -> Result<Link> {
     let registration = match person {
         Person::Unknown => return Ok(Link::Refused),
         Person::New(registration) => registration.clone(),
@@ -346,14 +345,14 @@ pub fn link(client: &SpiClient, person: &Person, code: ProviderCode) -> Result<L
     })
 }
 
-fn link_known(client: &SpiClient, customer_id: Uuid, code: ProviderCode) -> Result<Link> {
+fn link_known(client: &Client, customer_id: Uuid, code: ProviderCode) -> Result<Link> {
     let wanted = Registration::default().with_code(code);
     for _ in 0..MAX_ROUNDS {
         if let Some(owner) = store::owners(client, &wanted)?.first() {
             return Ok(if owner.customer_id == customer_id { Link::Stood } else { Link::Refused });
         }
         store::lock(client, customer_id)?;
-        let known = store::profile_fresh(client, customer_id)?.ok_or(Error::BrokenInvariant)?;
+        let known = store::profile(client, customer_id)?.ok_or(Error::BrokenInvariant)?;
         let owner = billing_core::customers::Customer { customer_id, known, aliases: Vec::new() };
         if let RegistrationPlan::Amend(amendment) = plan_registration(&wanted, &[owner])
             && amend(client, customer_id, &amendment)?

@@ -1,28 +1,24 @@
 //! SQL statements on customers, their aliases, and the application's users.
 
 use billing_core::customers::{Amendment, Customer, Identifier, Registration, Uuid};
-use pgrx::spi::SpiClient;
 use pgrx::{Uuid as PgUuid, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::pg::{Columns, Rows, Statement, statements};
+use crate::pg::{Client, Columns, Rows, Statement, statements};
 
 statements! {
-    snapshot BY_USER_ID(UUIDOID) = "SELECT customer_id FROM billing.customers WHERE user_id = $1";
-    snapshot BY_LEGACY_ID(INT8OID) = "SELECT customer_id FROM billing.customers WHERE legacy_id = $1";
-    snapshot BY_EMAIL(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE email = $1";
-    snapshot BY_EXTERNAL_ID(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE external_id = $1";
-    snapshot BY_CODE(TEXTOID) =
+    BY_USER_ID(UUIDOID) = "SELECT customer_id FROM billing.customers WHERE user_id = $1";
+    BY_LEGACY_ID(INT8OID) = "SELECT customer_id FROM billing.customers WHERE legacy_id = $1";
+    BY_EMAIL(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE email = $1";
+    BY_EXTERNAL_ID(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE external_id = $1";
+    BY_CODE(TEXTOID) =
         "SELECT customer_id FROM billing.customers WHERE stripe_customer_id = $1
          UNION ALL SELECT customer_id FROM billing.customers WHERE paystack_customer_code = $1
          UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code = $1";
-    snapshot PROFILE(UUIDOID) =
+    PROFILE(UUIDOID) =
         "SELECT customer_id, user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id
          FROM billing.customers WHERE customer_id = $1";
-    fresh PROFILE_FRESH(UUIDOID) =
-        "SELECT customer_id, user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id
-         FROM billing.customers WHERE customer_id = $1";
-    fresh OWNERS(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
+    OWNERS(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
         "SELECT c.customer_id, c.user_id, c.email, c.legacy_id, c.stripe_customer_id, c.paystack_customer_code,
                 c.external_id, ARRAY(SELECT a.code FROM billing.customer_aliases a
                                      WHERE a.customer_id = c.customer_id AND a.code IN ($4, $5))
@@ -36,31 +32,32 @@ statements! {
              UNION ALL SELECT customer_id FROM billing.customers WHERE external_id = $6
              UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code IN ($4, $5))
          ORDER BY c.customer_id";
-    fresh LOCK(UUIDOID) =
+    LOCK(UUIDOID) =
         "SELECT customer_id FROM billing.customers WHERE customer_id = $1 FOR NO KEY UPDATE";
-    fresh INSERT(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
+    INSERT(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
         "INSERT INTO billing.customers
              (user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id)
          VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT DO NOTHING RETURNING customer_id";
-    fresh DELETE(UUIDOID) = "DELETE FROM billing.customers WHERE customer_id = $1";
-    fresh ALIASES(TEXTOID, TEXTOID) = "SELECT code FROM billing.customer_aliases WHERE code IN ($1, $2)";
-    fresh AMEND(UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
+    DELETE(UUIDOID) = "DELETE FROM billing.customers WHERE customer_id = $1";
+    AMEND(UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
         "UPDATE billing.customers SET
              user_id = coalesce($2, user_id), email = coalesce($3, email), legacy_id = coalesce($4, legacy_id),
              stripe_customer_id = coalesce($5, stripe_customer_id),
              paystack_customer_code = coalesce($6, paystack_customer_code),
              external_id = coalesce($7, external_id)
          WHERE customer_id = $1 RETURNING customer_id";
-    fresh ADD_ALIAS(UUIDOID, TEXTOID) =
-        "INSERT INTO billing.customer_aliases (customer_id, code) VALUES ($1, $2)";
-    snapshot USER_BY_UUID(UUIDOID) =
+    ADD_ALIAS(UUIDOID, TEXTOID) =
+        "INSERT INTO billing.customer_aliases (customer_id, code) VALUES ($1, $2)
+         ON CONFLICT DO NOTHING RETURNING code";
+    DELETE_ALIASES(UUIDOID) = "DELETE FROM billing.customer_aliases WHERE customer_id = $1";
+    USER_BY_UUID(UUIDOID) =
         "SELECT u.id::text, u.email FROM billing.application_users u WHERE u.id = $1";
-    snapshot USER_BY_INTEGER(INT8OID) =
+    USER_BY_INTEGER(INT8OID) =
         "SELECT u.id::text, u.email FROM billing.application_users u WHERE u.id = $1";
-    snapshot USER_BY_TEXT(TEXTOID) =
+    USER_BY_TEXT(TEXTOID) =
         "SELECT u.id::text, u.email FROM billing.application_users u WHERE u.id = $1";
-    snapshot USERS_BY_EMAIL(TEXTOID) =
+    USERS_BY_EMAIL(TEXTOID) =
         "SELECT u.id::text, u.email FROM billing.application_users u
          WHERE pg_catalog.lower(u.email) = $1 LIMIT 2";
 }
@@ -75,7 +72,7 @@ pub struct ApplicationUser {
 }
 
 /// The customer that the identifier names in `billing.customers`.
-pub fn by_identifier(client: &SpiClient, identifier: &Identifier) -> Result<Option<Uuid>> {
+pub fn by_identifier(client: &Client, identifier: &Identifier) -> Result<Option<Uuid>> {
     let rows = match identifier {
         Identifier::UserId(id) => BY_USER_ID.with(|s| s.run(client, &[PgUuid::from_bytes(*id).into()])),
         Identifier::LegacyId(id) => BY_LEGACY_ID.with(|s| s.run(client, &[(*id).into()])),
@@ -88,14 +85,9 @@ pub fn by_identifier(client: &SpiClient, identifier: &Identifier) -> Result<Opti
     rows.first(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))
 }
 
-/// What is known of the customer, in the calling query's snapshot.
-pub fn profile(client: &SpiClient, customer_id: Uuid) -> Result<Option<Registration>> {
+/// What is known of the customer.
+pub fn profile(client: &Client, customer_id: Uuid) -> Result<Option<Registration>> {
     PROFILE.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?.first(registration)
-}
-
-/// What is known of the customer now.
-pub fn profile_fresh(client: &SpiClient, customer_id: Uuid) -> Result<Option<Registration>> {
-    PROFILE_FRESH.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?.first(registration)
 }
 
 /// The identifiers of a row that begins like `billing.customers` is read here.
@@ -110,8 +102,8 @@ fn registration(row: &Columns) -> Result<Registration> {
     })
 }
 
-/// Every customer that holds one of the identifiers, as committed now, in the order of locking.
-pub fn owners(client: &SpiClient, given: &Registration) -> Result<Vec<Customer>> {
+/// Every customer that holds one of the identifiers, in the order of locking.
+pub fn owners(client: &Client, given: &Registration) -> Result<Vec<Customer>> {
     let rows = run_registration(&OWNERS, client, None, given)?;
     rows.all(|row| {
         Ok(Customer {
@@ -123,57 +115,61 @@ pub fn owners(client: &SpiClient, given: &Registration) -> Result<Vec<Customer>>
 }
 
 /// Locks the customer's row against other changes of its identifiers.
-pub fn lock(client: &SpiClient, customer_id: Uuid) -> Result<()> {
+pub fn lock(client: &Client, customer_id: Uuid) -> Result<()> {
     one(LOCK.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?)
 }
 
 /// Makes a customer of the identifiers; none if any of them belongs to somebody, or is about to.
 ///
-/// The unique indexes of `billing.customers` are the gate for aliases too: whoever links a provider
-/// code first inserts it here, so two who link one code wait for each other, and the second finds
-/// the first's alias.
-pub fn claim(client: &SpiClient, identifiers: &Registration) -> Result<Option<Uuid>> {
+/// A provider code stands either in `billing.customers` or in `billing.customer_aliases`. Whoever
+/// links one first inserts it into both, so that the unique indexes of both decide: two who link one
+/// code wait for each other, and at the higher isolation levels the later one ends in 40001.
+pub fn claim(client: &Client, identifiers: &Registration) -> Result<Option<Uuid>> {
     let rows = run_registration(&INSERT, client, None, identifiers)?;
     let Some(customer_id) = rows.first(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))? else {
         return Ok(None);
     };
     let codes = [&identifiers.stripe_customer_id, &identifiers.paystack_customer_code];
-    if codes.iter().all(|code| code.is_none()) {
-        return Ok(Some(customer_id));
+    let mut free = true;
+    for code in codes.into_iter().flatten() {
+        free = free && add_alias(client, customer_id, code)?;
     }
-    let codes = codes.map(|code| code.as_deref().into());
-    if ALIASES.with(|s| s.run(client, &codes))?.len() > 0 {
+    if codes.iter().any(|code| code.is_some()) {
+        DELETE_ALIASES.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?;
+    }
+    if !free {
         discard(client, customer_id)?;
-        return Ok(None);
     }
-    Ok(Some(customer_id))
+    Ok(free.then_some(customer_id))
+}
+
+fn add_alias(client: &Client, customer_id: Uuid, code: &str) -> Result<bool> {
+    let arguments = [PgUuid::from_bytes(customer_id).into(), code.into()];
+    Ok(ADD_ALIAS.with(|s| s.run(client, &arguments))?.len() == 1)
 }
 
 /// Takes back a customer that this very call made.
-pub fn discard(client: &SpiClient, customer_id: Uuid) -> Result<()> {
+pub fn discard(client: &Client, customer_id: Uuid) -> Result<()> {
     DELETE.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?;
     Ok(())
 }
 
 /// Gives a locked customer what is new; the identifiers were claimed just before.
-pub fn amend(client: &SpiClient, customer_id: Uuid, amendment: &Amendment) -> Result<()> {
+pub fn amend(client: &Client, customer_id: Uuid, amendment: &Amendment) -> Result<()> {
     if amendment.columns != Registration::default() {
         one(run_registration(&AMEND, client, Some(customer_id), &amendment.columns)?)?;
     }
     for alias in &amendment.aliases {
-        let arguments = [PgUuid::from_bytes(customer_id).into(), alias.as_str().into()];
-        ADD_ALIAS.with(|s| s.run(client, &arguments))?;
+        if !add_alias(client, customer_id, alias)? {
+            return Err(Error::BrokenInvariant);
+        }
     }
     Ok(())
 }
 
 /// The application's user of that id, by the type of its id column; none where the type cannot hold
 /// such an id.
-pub fn application_user(
-    client: &SpiClient,
-    id_type: pg_sys::Oid,
-    id: &str,
-) -> Result<Option<ApplicationUser>> {
+pub fn application_user(client: &Client, id_type: pg_sys::Oid, id: &str) -> Result<Option<ApplicationUser>> {
     let rows = match id_type {
         pg_sys::UUIDOID => match billing_core::customers::parse_uuid(id) {
             Some(id) => USER_BY_UUID.with(|s| s.run(client, &[PgUuid::from_bytes(id).into()])),
@@ -189,7 +185,7 @@ pub fn application_user(
 }
 
 /// The application's users that have the e-mail now; more than one is ambiguous.
-pub fn application_users_by_email(client: &SpiClient, email: &str) -> Result<Vec<ApplicationUser>> {
+pub fn application_users_by_email(client: &Client, email: &str) -> Result<Vec<ApplicationUser>> {
     application_users(USERS_BY_EMAIL.with(|s| s.run(client, &[email.into()]))?)
 }
 
@@ -201,7 +197,7 @@ type Local = std::thread::LocalKey<Statement>;
 
 fn run_registration<'conn>(
     statement: &'static Local,
-    client: &SpiClient<'conn>,
+    client: &Client<'conn>,
     customer_id: Option<Uuid>,
     given: &Registration,
 ) -> Result<Rows<'conn>> {

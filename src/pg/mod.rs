@@ -11,7 +11,7 @@ pub use raw::{
     reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
-pub use statement::{Columns, Rows, Statement, read, write};
+pub use statement::{Client, Columns, Rows, Statement, read, write};
 
 pub(crate) use row::sql_row;
 pub(crate) use statement::statements;

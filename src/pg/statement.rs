@@ -11,57 +11,69 @@ use pgrx::{FromDatum, IntoDatum, Spi};
 use super::raw;
 use crate::error::{Error, Result};
 
+/// The connection of one call to the backend's executor.
+pub struct Client<'conn> {
+    spi: &'conn SpiClient<'conn>,
+    sees: Sees,
+}
+
+/// What the statements of a call see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sees {
+    /// The snapshot of the calling query: for reading calls.
+    Snapshot,
+    /// What others committed until now, and what this call wrote: for writing calls, which wait for
+    /// locks and must not decide by what was true before.
+    Now,
+}
+
 /// One SQL statement of a store.
 pub struct Statement {
     sql: &'static str,
     arguments: &'static [pg_sys::Oid],
-    fresh: bool,
     // Never dropped: a backend's end must not call into a Postgres that is shutting down.
-    plan: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
+    reading: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
+    writing: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
 }
 
 impl Statement {
-    /// A statement. `fresh`: sees what others committed until now, and what this call wrote; else
-    /// it reads the snapshot of the calling query.
-    pub const fn new(fresh: bool, sql: &'static str, arguments: &'static [pg_sys::Oid]) -> Statement {
-        Statement { sql, arguments, fresh, plan: OnceCell::new() }
+    /// A statement, prepared when it is first run.
+    pub const fn new(sql: &'static str, arguments: &'static [pg_sys::Oid]) -> Statement {
+        Statement { sql, arguments, reading: OnceCell::new(), writing: OnceCell::new() }
     }
 
     /// Runs the statement.
-    pub fn run<'conn>(&self, client: &SpiClient<'conn>, arguments: &[DatumWithOid]) -> Result<Rows<'conn>> {
-        let plan = match self.plan.get() {
+    pub fn run<'conn>(&self, client: &Client<'conn>, arguments: &[DatumWithOid]) -> Result<Rows<'conn>> {
+        let kept = if client.sees == Sees::Now { &self.writing } else { &self.reading };
+        let plan = match kept.get() {
             Some(plan) => plan,
             None => {
                 let plan = self.prepare(client)?;
-                self.plan.get_or_init(|| ManuallyDrop::new(plan))
+                kept.get_or_init(|| ManuallyDrop::new(plan))
             }
         };
-        Ok(Rows(client.select(&**plan, None, arguments)?))
+        Ok(Rows(client.spi.select(&**plan, None, arguments)?))
     }
 
-    fn prepare(&self, client: &SpiClient) -> Result<OwnedPreparedStatement> {
+    fn prepare(&self, client: &Client) -> Result<OwnedPreparedStatement> {
         let types: Vec<PgOid> = self.arguments.iter().map(|oid| PgOid::from(*oid)).collect();
-        let plan = if self.fresh {
-            client.prepare_mut(self.sql, &types)?
-        } else {
-            client.prepare(self.sql, &types)?
+        let plan = match client.sees {
+            Sees::Now => client.spi.prepare_mut(self.sql, &types)?,
+            Sees::Snapshot => client.spi.prepare(self.sql, &types)?,
         };
         Ok(plan.keep())
     }
 }
 
-/// Declares the statements of a store: `fresh NAME(TYPES) = "..."` or `snapshot NAME(TYPES) = "..."`.
+/// Declares the statements of a store: `NAME(TYPES) = "...";`
 macro_rules! statements {
-    ($($freshness:ident $name:ident($($oid:ident),*) = $sql:expr;)*) => {
+    ($($(#[$meta:meta])* $name:ident($($oid:ident),*) = $sql:expr;)*) => {
         thread_local! {
-            $(static $name: $crate::pg::Statement = const {
-                $crate::pg::Statement::new(
-                    $crate::pg::statements!(@ $freshness), $sql, &[$(pgrx::pg_sys::$oid),*])
+            $($(#[$meta])* static $name: $crate::pg::Statement = const {
+                $crate::pg::Statement::new($sql, &[$(pgrx::pg_sys::$oid),*])
             };)*
         }
     };
-    (@ fresh) => { true };
-    (@ snapshot) => { false };
 }
 pub(crate) use statements;
 
@@ -111,13 +123,13 @@ impl Columns<'_> {
 }
 
 /// Runs the body of a writing call.
-pub fn write<T>(body: impl FnOnce(&SpiClient) -> Result<T>) -> Result<T> {
+pub fn write<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
     let _plans = raw::IndexPlans::enter();
-    Spi::connect_mut(|client| body(client))
+    Spi::connect_mut(|client| body(&Client { spi: client, sees: Sees::Now }))
 }
 
 /// Runs the body of a reading call.
-pub fn read<T>(body: impl FnOnce(&SpiClient) -> Result<T>) -> Result<T> {
+pub fn read<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
     let _plans = raw::IndexPlans::enter();
-    Spi::connect(|client| body(client))
+    Spi::connect(|client| body(&Client { spi: client, sees: Sees::Snapshot }))
 }

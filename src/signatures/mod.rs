@@ -6,10 +6,9 @@ use billing_core::text::is_blank;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::SpiClient;
 
 use crate::error::{Error, Result};
-use crate::pg::{self, Row, RowWriter, Time};
+use crate::pg::{self, Client, Row, RowWriter, Time};
 use crate::settings;
 
 mod store;
@@ -129,7 +128,7 @@ const UNKNOWN_SECRET: Error = Error::BadArgument("there is no webhook secret of 
 
 /// Checks a Stripe body with the stored secrets; a null tolerance is the setting's.
 pub fn verify_stripe(
-    client: &SpiClient,
+    client: &Client,
     payload: &str,
     header: Option<&str>,
     tolerance_seconds: Option<i32>,

@@ -1,19 +1,17 @@
 //! SQL statements on webhook secrets.
 
-use pgrx::spi::SpiClient;
-
 use crate::error::Result;
-use crate::pg::{Time, statements};
+use crate::pg::{Client, Time, statements};
 
 statements! {
-    snapshot VALID(TEXTOID, TIMESTAMPTZOID) =
+    VALID(TEXTOID, TIMESTAMPTZOID) =
         "SELECT secret FROM billing.webhook_secrets
          WHERE provider = $1 AND (valid_until IS NULL OR valid_until > $2)
          ORDER BY secret_id DESC";
-    fresh ADD(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
+    ADD(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
         "INSERT INTO billing.webhook_secrets (provider, secret, valid_until) VALUES ($1, $2, $3)
          RETURNING secret_id";
-    fresh RETIRE(INT8OID, TIMESTAMPTZOID) =
+    RETIRE(INT8OID, TIMESTAMPTZOID) =
         "UPDATE billing.webhook_secrets SET valid_until = $2 WHERE secret_id = $1 RETURNING secret_id";
 }
 
@@ -33,18 +31,18 @@ impl AsRef<str> for Secret {
 }
 
 /// The provider's secrets that are valid now, newest first.
-pub fn valid_secrets(client: &SpiClient, provider: &str, now: Time) -> Result<Vec<Secret>> {
+pub fn valid_secrets(client: &Client, provider: &str, now: Time) -> Result<Vec<Secret>> {
     let rows = VALID.with(|s| s.run(client, &[provider.into(), now.timestamp().into()]))?;
     rows.all(|row| row.get(1).map(Secret))
 }
 
 /// Stores a secret; its number.
-pub fn add(client: &SpiClient, provider: &str, secret: &str, until: Option<Time>) -> Result<Option<i64>> {
+pub fn add(client: &Client, provider: &str, secret: &str, until: Option<Time>) -> Result<Option<i64>> {
     let until = until.and_then(Time::timestamp);
     ADD.with(|s| s.run(client, &[provider.into(), secret.into(), until.into()]))?.first(|row| row.get(1))
 }
 
 /// Ends a secret; whether there is one of that number.
-pub fn retire(client: &SpiClient, secret_id: i64, at: Time) -> Result<bool> {
+pub fn retire(client: &Client, secret_id: i64, at: Time) -> Result<bool> {
     Ok(RETIRE.with(|s| s.run(client, &[secret_id.into(), at.timestamp().into()]))?.len() == 1)
 }

@@ -4,12 +4,12 @@ use billing_core::checkout::{Order, Session};
 use billing_core::customers::{Identifier, ProviderCode};
 use billing_core::outcome::{Detail, Reason};
 use billing_core::webhooks::Event;
-use pgrx::spi::SpiClient;
 
 use super::delivery::{Effect, Setback};
 use crate::credits::{self, CreditOutcome, Origin};
 use crate::customers::{self, Link, Person};
 use crate::error::Result;
+use crate::pg::Client;
 
 /// Whether events of the type are handled here.
 pub fn handles(event_type: &str) -> bool {
@@ -19,7 +19,7 @@ pub fn handles(event_type: &str) -> bool {
 type Judged = Result<Effect, Setback>;
 
 /// Judges a session's event by the steps of the contract: paid, what, whose, price, link.
-pub fn apply(client: &SpiClient, event: &Event, origin: &str) -> Result<Judged> {
+pub fn apply(client: &Client, event: &Event, origin: &str) -> Result<Judged> {
     let Some(object) = &event.object else { return Ok(Err(setback(Detail::ObjectMalformed))) };
     let session = match Session::parse(object) {
         Ok(session) => session,
@@ -46,7 +46,7 @@ fn ignored(detail: Detail) -> Effect {
 
 /// The first of the identifiers that names somebody, or somebody to be made.
 fn first_usable<'a>(
-    client: &SpiClient,
+    client: &Client,
     identifiers: Vec<Identifier<'a>>,
 ) -> Result<Option<(Identifier<'a>, Person)>> {
     for identifier in identifiers {
@@ -58,7 +58,7 @@ fn first_usable<'a>(
     Ok(None)
 }
 
-fn buy(client: &SpiClient, session: &Session, count: i64, origin: Origin) -> Result<Judged> {
+fn buy(client: &Client, session: &Session, count: i64, origin: Origin) -> Result<Judged> {
     // The order of locks: the charge, then the customer, then the balance.
     credits::tie(client, &session.source())?;
     let named = first_usable(client, session.named_users(customers::external_ids()))?;
@@ -87,7 +87,7 @@ fn buy(client: &SpiClient, session: &Session, count: i64, origin: Origin) -> Res
 }
 
 /// Links the named user and the session's customer, where the session names both.
-fn link(client: &SpiClient, person: &Person, code: Option<ProviderCode>) -> Result<Option<(Link, String)>> {
+fn link(client: &Client, person: &Person, code: Option<ProviderCode>) -> Result<Option<(Link, String)>> {
     match code {
         None => Ok(None),
         Some(code) => Ok(Some((customers::link(client, person, code)?, code.as_str().to_owned()))),
@@ -119,7 +119,7 @@ fn effect(credited: CreditOutcome, link: Option<(Link, String)>) -> Judged {
     }
 }
 
-fn link_only(client: &SpiClient, session: &Session) -> Result<Judged> {
+fn link_only(client: &Client, session: &Session) -> Result<Judged> {
     let named = first_usable(client, session.named_users(customers::external_ids()))?;
     let (Some((_, person)), Some(code)) = (named, session.customer_code()) else {
         return Ok(Ok(ignored(Detail::NothingToLink)));

@@ -7,12 +7,11 @@ use billing_core::webhooks::{
     status_after_failure,
 };
 use pgrx::Uuid as PgUuid;
-use pgrx::spi::SpiClient;
 
 use super::EventOutcome;
 use super::store::{self, Claim, EventKey, EventRow, Failure, NewEvent};
 use crate::error::{Error, Result};
-use crate::pg::{self, JsonbArgument, Time};
+use crate::pg::{self, Client, JsonbArgument, Time};
 use crate::settings::{self, PayloadRetention};
 
 /// What asking for an event came to.
@@ -26,7 +25,7 @@ pub enum Asked {
 /// Asks for an event: the INSERT is the claim; only if the event is there already is its row looked
 /// at, as committed then, and taken over if it is free.
 pub fn ask(
-    client: &SpiClient,
+    client: &Client,
     key: EventKey,
     summary: &Summary,
     event: Option<&Event>,
@@ -58,7 +57,7 @@ pub fn ask(
 /// How often a row is looked at anew because a rival changed it in between.
 const MAX_ROUNDS: usize = 100;
 
-fn take_over(client: &SpiClient, key: EventKey, lease_until: Time) -> Result<Asked> {
+fn take_over(client: &Client, key: EventKey, lease_until: Time) -> Result<Asked> {
     let max_attempts = settings::max_attempts();
     for _ in 0..MAX_ROUNDS {
         let now = pg::now();

@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use billing_core::webhooks::{Event, Status, http_status, status_after_failure};
-use pgrx::spi::SpiClient;
 
 use super::EventOutcome;
 use super::checkout;
 use super::claims::{self, Asked};
 use super::store::{self, Claim, EventKey, Failure, NewEvent};
 use crate::error::{Error, Result};
-use crate::pg::{self, Ended};
+use crate::pg::{self, Client, Ended};
 use crate::settings::{self, PayloadRetention};
 use crate::signatures;
 
@@ -54,7 +53,7 @@ pub struct Setback {
 }
 
 /// A Stripe delivery.
-pub fn stripe(client: &SpiClient, payload: &str, header: Option<&str>) -> Result<Answer> {
+pub fn stripe(client: &Client, payload: &str, header: Option<&str>) -> Result<Answer> {
     if payload.len() > settings::max_payload_bytes() {
         return Ok(Answer::refused(Detail::PayloadTooLarge));
     }
@@ -74,7 +73,7 @@ pub fn stripe(client: &SpiClient, payload: &str, header: Option<&str>) -> Result
 }
 
 /// Why the event has no effect whatever it says, if so.
-fn without_effect(client: &SpiClient, event: &Event) -> Result<Option<Detail>> {
+fn without_effect(client: &Client, event: &Event) -> Result<Option<Detail>> {
     let allowed = match &event.account_id {
         Some(account_id) => store::account_is_allowed(client, account_id)?,
         None => false,
@@ -86,7 +85,7 @@ fn without_effect(client: &SpiClient, event: &Event) -> Result<Option<Detail>> {
 
 /// Records an event that has no effect: one row, complete as it arrives.
 fn acknowledge(
-    client: &SpiClient,
+    client: &Client,
     key: EventKey,
     event: &Event,
     payload: &str,
@@ -118,7 +117,7 @@ fn acknowledge(
     })
 }
 
-fn claim_and_process(client: &SpiClient, key: EventKey, event: &Event, payload: &str) -> Result<Answer> {
+fn claim_and_process(client: &Client, key: EventKey, event: &Event, payload: &str) -> Result<Answer> {
     let kept = claims::keeps_payload().then_some(payload);
     match claims::ask(client, key, &event.summary, Some(event), kept, None)? {
         Asked::Answered(answer) => Ok(Answer { outcome: answer.0, payload_kept: answer.1.payload_kept }),
@@ -132,7 +131,7 @@ fn claim_and_process(client: &SpiClient, key: EventKey, event: &Event, payload: 
 
 /// The business part of a claimed event, in a savepoint, and what it leaves in the event's row.
 fn process(
-    client: &SpiClient,
+    client: &Client,
     key: EventKey,
     event: &Event,
     payload: &str,
@@ -153,7 +152,7 @@ fn process(
 }
 
 /// What the event does.
-fn effect_of(client: &SpiClient, key: EventKey, event: &Event) -> Result<Result<Effect, Setback>> {
+fn effect_of(client: &Client, key: EventKey, event: &Event) -> Result<Result<Effect, Setback>> {
     if let Some(detail) = without_effect(client, event)? {
         return Ok(Ok(Effect { reason: Some(Reason::Ignored), detail: Some(detail), ..Effect::default() }));
     }
@@ -161,7 +160,7 @@ fn effect_of(client: &SpiClient, key: EventKey, event: &Event) -> Result<Result<
     checkout::apply(client, event, &origin)
 }
 
-fn completed(client: &SpiClient, key: EventKey, claim: &Claim, effect: &Effect) -> Result<Answer> {
+fn completed(client: &Client, key: EventKey, claim: &Claim, effect: &Effect) -> Result<Answer> {
     let result = result_json(effect);
     let datum = pg::jsonb(&result).into();
     if !store::complete(client, key, claim.token, datum, claims::keeps_payload())? {
@@ -180,7 +179,7 @@ fn completed(client: &SpiClient, key: EventKey, claim: &Claim, effect: &Effect) 
 }
 
 fn failed(
-    client: &SpiClient,
+    client: &Client,
     key: EventKey,
     payload: &str,
     claim: &Claim,
@@ -232,7 +231,7 @@ fn result_json(effect: &Effect) -> String {
 ///
 /// The customer is locked by now, so events and charges come out of order here: events locked
 /// elsewhere are left out, and any other lock is taken only if it is free.
-pub fn process_waiting(client: &SpiClient, codes: Vec<String>) -> Result<()> {
+pub fn process_waiting(client: &Client, codes: Vec<String>) -> Result<()> {
     let mut codes = VecDeque::from(codes);
     while let Some(code) = codes.pop_front() {
         for (event_id, payload) in store::waiting(client, &code)? {
@@ -244,7 +243,7 @@ pub fn process_waiting(client: &SpiClient, codes: Vec<String>) -> Result<()> {
 }
 
 /// Tries a kept event again; what it linked. A busy one is left as it was.
-fn process_kept(client: &SpiClient, key: EventKey, payload: &str) -> Result<Vec<String>> {
+fn process_kept(client: &Client, key: EventKey, payload: &str) -> Result<Vec<String>> {
     let Ok(event) = Event::parse_stripe(payload) else { return Err(Error::BrokenInvariant) };
     let attempt = || {
         let now = pg::now();
@@ -261,13 +260,13 @@ fn process_kept(client: &SpiClient, key: EventKey, payload: &str) -> Result<Vec<
 }
 
 /// A header of the HTTP request, as PostgREST hands it over.
-pub fn request_header(client: &SpiClient, name: &str) -> Result<Option<String>> {
+pub fn request_header(client: &Client, name: &str) -> Result<Option<String>> {
     let headers = store::request_headers(client)?;
     let headers = headers.as_deref().and_then(billing_core::json::Object::parse);
     Ok(headers.and_then(|headers| headers.text(name).map(|value| value.into_owned())))
 }
 
 /// The status of the HTTP answer, as PostgREST takes it.
-pub fn set_http_status(client: &SpiClient, status: u16) -> Result<()> {
+pub fn set_http_status(client: &Client, status: u16) -> Result<()> {
     store::set_response_status(client, &status.to_string())
 }

@@ -3,14 +3,13 @@
 use billing_core::outcome::Detail;
 use billing_core::webhooks::{Event, Status, Summary};
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use pgrx::spi::SpiClient;
 use pgrx::{JsonB, Uuid as PgUuid};
 
 use crate::error::{Error, Result};
-use crate::pg::{self, Columns, JsonbArgument, Time, statements};
+use crate::pg::{self, Client, Columns, JsonbArgument, Time, statements};
 
 statements! {
-    fresh INSERT(TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID,
+    INSERT(TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID,
                  TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, JSONBOID) =
         "INSERT INTO billing.webhook_events
              (provider, event_id, event_type, status, attempts, received_at, lease_until, processed_at, occurred_at,
@@ -19,13 +18,13 @@ statements! {
                  CASE WHEN $6 IS NOT NULL THEN pg_catalog.gen_random_uuid() END,
                  $8, $9, $10, $11, $12, $13, $14, $15)
          ON CONFLICT (provider, event_id) DO NOTHING RETURNING claim_token";
-    fresh READ(TEXTOID, TEXTOID) =
+    READ(TEXTOID, TEXTOID) =
         "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
          FROM billing.webhook_events WHERE provider = $1 AND event_id = $2";
-    fresh LOCK(TEXTOID, TEXTOID) =
+    LOCK(TEXTOID, TEXTOID) =
         "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
          FROM billing.webhook_events WHERE provider = $1 AND event_id = $2 FOR UPDATE";
-    fresh TAKE(TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID) =
+    TAKE(TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID) =
         "UPDATE billing.webhook_events
          SET status = 'processing', attempts = attempts + 1, claim_token = pg_catalog.gen_random_uuid(),
              lease_until = $4, next_attempt_at = NULL
@@ -33,39 +32,39 @@ statements! {
              AND (status IN ('recorded', 'failed')
                   OR (status = 'processing' AND lease_until <= $3 AND attempts < $5))
          RETURNING event_type, attempts, claim_token";
-    fresh BURY(TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID) =
+    BURY(TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID) =
         "UPDATE billing.webhook_events SET status = 'dead', lease_until = NULL
          WHERE provider = $1 AND event_id = $2
              AND status = 'processing' AND lease_until <= $3 AND attempts >= $4
          RETURNING event_id";
-    fresh COMPLETE(TEXTOID, TEXTOID, UUIDOID, TIMESTAMPTZOID, JSONBOID, BOOLOID) =
+    COMPLETE(TEXTOID, TEXTOID, UUIDOID, TIMESTAMPTZOID, JSONBOID, BOOLOID) =
         "UPDATE billing.webhook_events
          SET status = 'completed', processed_at = $4, result = $5, lease_until = NULL, next_attempt_at = NULL,
              error_detail = NULL, error_message = NULL, customer_code = NULL,
              payload = CASE WHEN $6 THEN payload END
          WHERE provider = $1 AND event_id = $2 AND status = 'processing' AND claim_token = $3
          RETURNING event_id";
-    fresh FAIL(TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID) =
+    FAIL(TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID) =
         "UPDATE billing.webhook_events
          SET status = $4, error_detail = $5, error_message = $6, next_attempt_at = $7, lease_until = NULL,
              customer_code = $8, payload = coalesce($9, payload)
          WHERE provider = $1 AND event_id = $2 AND status = 'processing' AND claim_token = $3
          RETURNING payload IS NOT NULL";
-    fresh REVIVE(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
+    REVIVE(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
         "UPDATE billing.webhook_events SET status = 'failed', attempts = 0, next_attempt_at = $3
          WHERE provider = $1 AND event_id = $2 AND status = 'dead'
          RETURNING event_type";
-    fresh WAITING(TEXTOID) =
+    WAITING(TEXTOID) =
         "SELECT event_id, payload FROM billing.webhook_events
          WHERE customer_code = $1 AND provider = 'stripe' AND status = 'failed'
              AND error_detail = 'unknown_user' AND payload IS NOT NULL
          ORDER BY received_at, event_id FOR UPDATE SKIP LOCKED";
-    snapshot REQUEST_HEADERS() = "SELECT pg_catalog.current_setting('request.headers', true)";
-    snapshot RESPONSE_STATUS(TEXTOID) = "SELECT pg_catalog.set_config('response.status', $1, true)";
-    snapshot ACCOUNT(TEXTOID) = "SELECT account_id FROM billing.allowed_accounts WHERE account_id = $1";
-    fresh ALLOW_ACCOUNT(TEXTOID) =
+    REQUEST_HEADERS() = "SELECT pg_catalog.current_setting('request.headers', true)";
+    RESPONSE_STATUS(TEXTOID) = "SELECT pg_catalog.set_config('response.status', $1, true)";
+    ACCOUNT(TEXTOID) = "SELECT account_id FROM billing.allowed_accounts WHERE account_id = $1";
+    ALLOW_ACCOUNT(TEXTOID) =
         "INSERT INTO billing.allowed_accounts (account_id) VALUES ($1) ON CONFLICT DO NOTHING";
-    fresh FORBID_ACCOUNT(TEXTOID) = "DELETE FROM billing.allowed_accounts WHERE account_id = $1";
+    FORBID_ACCOUNT(TEXTOID) = "DELETE FROM billing.allowed_accounts WHERE account_id = $1";
 }
 
 /// An event by its identity.
@@ -94,12 +93,7 @@ pub struct NewEvent<'a> {
 }
 
 /// Inserts the event; none if it is there already, else its claim's token, if it is claimed.
-pub fn insert(
-    client: &SpiClient,
-    key: EventKey,
-    new: &NewEvent,
-    now: Time,
-) -> Result<Option<Option<PgUuid>>> {
+pub fn insert(client: &Client, key: EventKey, new: &NewEvent, now: Time) -> Result<Option<Option<PgUuid>>> {
     let event = new.event;
     let [provider, event_id] = key.arguments();
     let arguments = [
@@ -147,12 +141,12 @@ fn event_row(row: &Columns) -> Result<EventRow> {
 }
 
 /// The event's row as committed now.
-pub fn read(client: &SpiClient, key: EventKey) -> Result<Option<EventRow>> {
+pub fn read(client: &Client, key: EventKey) -> Result<Option<EventRow>> {
     READ.with(|s| s.run(client, &key.arguments()))?.first(event_row)
 }
 
 /// The event's row, locked.
-pub fn lock(client: &SpiClient, key: EventKey) -> Result<Option<EventRow>> {
+pub fn lock(client: &Client, key: EventKey) -> Result<Option<EventRow>> {
     LOCK.with(|s| s.run(client, &key.arguments()))?.first(event_row)
 }
 
@@ -167,7 +161,7 @@ pub struct Claim {
 
 /// Takes an event that is free; none if it is not, or no longer.
 pub fn take(
-    client: &SpiClient,
+    client: &Client,
     key: EventKey,
     now: Time,
     lease_until: Time,
@@ -182,7 +176,7 @@ pub fn take(
 }
 
 /// Marks an event dead whose lease ran out on its last attempt.
-pub fn bury(client: &SpiClient, key: EventKey, now: Time, max_attempts: i32) -> Result<()> {
+pub fn bury(client: &Client, key: EventKey, now: Time, max_attempts: i32) -> Result<()> {
     let [provider, event_id] = key.arguments();
     BURY.with(|s| s.run(client, &[provider, event_id, now.timestamp().into(), max_attempts.into()]))?;
     Ok(())
@@ -190,7 +184,7 @@ pub fn bury(client: &SpiClient, key: EventKey, now: Time, max_attempts: i32) -> 
 
 /// Completes a claimed event; whether the token held it.
 pub fn complete(
-    client: &SpiClient,
+    client: &Client,
     key: EventKey,
     token: PgUuid,
     result: DatumWithOid,
@@ -221,7 +215,7 @@ pub struct Failure<'a> {
 }
 
 /// Fails a claimed event: none if the token does not hold it, else whether its body is kept.
-pub fn fail(client: &SpiClient, key: EventKey, token: PgUuid, failure: &Failure) -> Result<Option<bool>> {
+pub fn fail(client: &Client, key: EventKey, token: PgUuid, failure: &Failure) -> Result<Option<bool>> {
     let [provider, event_id] = key.arguments();
     let arguments = [
         provider,
@@ -238,36 +232,36 @@ pub fn fail(client: &SpiClient, key: EventKey, token: PgUuid, failure: &Failure)
 }
 
 /// Makes a dead event due at once, with its attempts at zero: its type, if it was dead.
-pub fn revive(client: &SpiClient, key: EventKey, now: Time) -> Result<Option<String>> {
+pub fn revive(client: &Client, key: EventKey, now: Time) -> Result<Option<String>> {
     let [provider, event_id] = key.arguments();
     REVIVE.with(|s| s.run(client, &[provider, event_id, now.timestamp().into()]))?.first(|row| row.get(1))
 }
 
 /// The failed events that wait for the code, with their bodies, locked; those locked elsewhere are
 /// left out.
-pub fn waiting(client: &SpiClient, code: &str) -> Result<Vec<(String, String)>> {
+pub fn waiting(client: &Client, code: &str) -> Result<Vec<(String, String)>> {
     WAITING.with(|s| s.run(client, &[code.into()]))?.all(|row| Ok((row.get(1)?, row.get(2)?)))
 }
 
 /// Whether the connected account was allowed.
-pub fn account_is_allowed(client: &SpiClient, account_id: &str) -> Result<bool> {
+pub fn account_is_allowed(client: &Client, account_id: &str) -> Result<bool> {
     Ok(ACCOUNT.with(|s| s.run(client, &[account_id.into()]))?.len() == 1)
 }
 
 /// Allows a connected account, or no longer.
-pub fn allow_account(client: &SpiClient, account_id: &str, allowed: bool) -> Result<()> {
+pub fn allow_account(client: &Client, account_id: &str, allowed: bool) -> Result<()> {
     let statement = if allowed { &ALLOW_ACCOUNT } else { &FORBID_ACCOUNT };
     statement.with(|s| s.run(client, &[account_id.into()]))?;
     Ok(())
 }
 
 /// The headers of the HTTP request as JSON, where PostgREST set them.
-pub fn request_headers(client: &SpiClient) -> Result<Option<String>> {
+pub fn request_headers(client: &Client) -> Result<Option<String>> {
     Ok(REQUEST_HEADERS.with(|s| s.run(client, &[]))?.first(|row| row.maybe(1))?.flatten())
 }
 
 /// Sets the status of the HTTP answer for PostgREST to read.
-pub fn set_response_status(client: &SpiClient, status: &str) -> Result<()> {
+pub fn set_response_status(client: &Client, status: &str) -> Result<()> {
     RESPONSE_STATUS.with(|s| s.run(client, &[status.into()]))?;
     Ok(())
 }

@@ -1,0 +1,157 @@
+//! The calls that are compared, each one prepared statement and one round trip.
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+use crate::Failure;
+use crate::random::Random;
+use crate::world::{Applied, World};
+
+/// Whose implementation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The extension.
+    Ours = 0,
+    /// The same contract in PL/pgSQL.
+    Twin = 1,
+    /// Bare SQL that writes the same rows.
+    Floor = 2,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Purchase,
+    Spend,
+    Replay,
+    Webhook,
+}
+
+/// One call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub side: Side,
+    pub kind: Kind,
+}
+
+/// Credits of each call, and what a purchase costs.
+const CREDITS: i64 = 100;
+const AMOUNT_MINOR: i64 = 1_999;
+const CURRENCY: &str = "usd";
+
+impl Call {
+    /// The statement.
+    fn sql(self) -> String {
+        let schema = if self.side == Side::Twin { "twin" } else { "public" };
+        match (self.kind, self.side) {
+            (Kind::Purchase, Side::Floor) => include_str!("../sql/floor_purchase.sql").to_owned(),
+            (Kind::Spend, Side::Floor) => include_str!("../sql/floor_spend.sql").to_owned(),
+            (Kind::Replay, Side::Floor) => include_str!("../sql/floor_lookup.sql").to_owned(),
+            (Kind::Purchase | Kind::Replay, _) => format!(
+                "SELECT * FROM {schema}.apply_credit_purchase($1, $2, $3, stripe_session_id => $4,
+                     amount_minor => $5, currency => $6)"
+            ),
+            (Kind::Spend, _) => format!("SELECT * FROM {schema}.spend_credits($1, $2, $3)"),
+            (Kind::Webhook, _) => format!("SELECT * FROM {schema}.process_stripe_webhook($1, $2)"),
+        }
+    }
+
+    /// Prepares it.
+    pub async fn prepare(self, client: &Client) -> Result<Statement, Failure> {
+        Ok(client.prepare(&self.sql()).await?)
+    }
+
+    /// Makes the call with fresh arguments, and checks the answer; false if there is nothing left to send.
+    pub async fn make(
+        self,
+        client: &Client,
+        statement: &Statement,
+        world: &World,
+        random: &mut Random,
+    ) -> Result<bool, Failure> {
+        match self.kind {
+            Kind::Webhook => {
+                let Some((body, header)) = world.bodies.borrow_mut().pop() else { return Ok(false) };
+                self.send(client, statement, &[&body, &header]).await?;
+            }
+            Kind::Replay => {
+                let (customer, key, session) = {
+                    let applied = world.applied[self.side as usize].borrow();
+                    let one = &applied[random.below(applied.len())];
+                    (one.customer, one.key.clone(), one.session.clone())
+                };
+                self.purchase(client, statement, world, (customer, &key, &session), random).await?;
+            }
+            Kind::Purchase => {
+                let customer = random.below(world.customers.len());
+                let (key, session) = (random.uuid().to_string(), random.session());
+                self.purchase(client, statement, world, (customer, &key, &session), random).await?;
+                let mut applied = world.applied[self.side as usize].borrow_mut();
+                if applied.len() < MAX_REPLAYS {
+                    applied.push(Applied { customer, key, session });
+                }
+            }
+            Kind::Spend => {
+                let customer = &world.customers[random.below(world.customers.len())];
+                let key = random.uuid().to_string();
+                let fingerprint = random.bytes();
+                match self.side {
+                    Side::Floor => {
+                        let bytes = fingerprint.as_slice();
+                        self.send(client, statement, &[&customer.customer_id, &CREDITS, &key, &bytes])
+                            .await?;
+                    }
+                    _ => self.send(client, statement, &[&customer.user_id, &CREDITS, &key]).await?,
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    async fn purchase(
+        self,
+        client: &Client,
+        statement: &Statement,
+        world: &World,
+        (customer, key, session): (usize, &str, &str),
+        random: &mut Random,
+    ) -> Result<(), Failure> {
+        let customer = &world.customers[customer];
+        let money: [&(dyn ToSql + Sync); 2] = [&AMOUNT_MINOR, &CURRENCY];
+        let [amount, currency] = money;
+        match (self.side, self.kind) {
+            (Side::Floor, Kind::Replay) => self.send(client, statement, &[&key]).await,
+            (Side::Floor, _) => {
+                let fingerprint = random.bytes();
+                let bytes = fingerprint.as_slice();
+                let arguments: [&(dyn ToSql + Sync); 7] =
+                    [&customer.customer_id, &CREDITS, &key, &session, amount, currency, &bytes];
+                self.send(client, statement, &arguments).await
+            }
+            _ => {
+                let arguments: [&(dyn ToSql + Sync); 6] =
+                    [&customer.user_id, &CREDITS, &key, &session, amount, currency];
+                self.send(client, statement, &arguments).await
+            }
+        }
+    }
+
+    async fn send(
+        self,
+        client: &Client,
+        statement: &Statement,
+        arguments: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), Failure> {
+        let row = client.query_one(statement, arguments).await?;
+        let applied: bool = row.try_get(0)?;
+        let entry: bool = self.kind == Kind::Webhook || row.try_get::<_, Option<i64>>(3)?.is_some();
+        if applied == (self.kind != Kind::Replay) && entry {
+            return Ok(());
+        }
+        let detail: Option<String> = row.try_get(2)?;
+        Err(format!("{self:?} answered applied = {applied}, detail = {detail:?}").into())
+    }
+}
+
+/// So many applied requests are kept to be sent again.
+const MAX_REPLAYS: usize = 5_000;

@@ -1,0 +1,75 @@
+//! A session that began when the tables were empty, against a new one: kept plans use indexes from the
+//! first row on.
+
+use tokio_postgres::Client;
+
+use crate::Failure;
+use crate::calls::{Call, Kind, Side};
+use crate::measure::{Contender, in_turns};
+use crate::options::Options;
+use crate::report::{Report, Requirement, Wanted};
+use crate::world::{self, World, connect};
+
+const DATABASE: &str = "bench_kept";
+const ENTRIES: usize = 20_000;
+const WRITERS: usize = 8;
+
+/// In a database of its own, whose tables are never analysed, so that nothing but the plans themselves helps.
+pub async fn measure(control: &Client, options: &Options, report: &mut Report) -> Result<(), Failure> {
+    control.batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE}")).await?;
+    control.batch_execute(&format!("CREATE DATABASE {DATABASE} TEMPLATE template0")).await?;
+    let admin = connect(Some(DATABASE)).await?;
+    admin
+        .batch_execute(
+            "CREATE EXTENSION billing_rpc;
+             DO $$
+             DECLARE
+                 name regclass;
+             BEGIN
+                 FOR name IN SELECT oid FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relkind = 'r' LOOP
+                     EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', name);
+                 END LOOP;
+             END
+             $$",
+        )
+        .await?;
+
+    // The old session's plans are made here, on empty tables.
+    let call = |kind| Call { side: Side::Ours, kind };
+    let old = connect(Some(DATABASE)).await?;
+    old.batch_execute("SET synchronous_commit = off").await?;
+    let customers = world::register(&old, 1).await?;
+    let world = World { customers, ..World::default() };
+    let old = Contender::of("session from the start", call(Kind::Purchase), old).await?;
+    old.calls(&world, 1).await?;
+
+    let fill = Contender::open("", call(Kind::Purchase), WRITERS, Some(DATABASE)).await?;
+    fill.synchronous_commit(false).await?;
+    let customers = world::register(&admin, world::CUSTOMERS).await?;
+    let world = World { customers, ..World::default() };
+    fill.calls(&world, ENTRIES / WRITERS).await?;
+    drop(fill);
+
+    let new = Contender::open("new session", call(Kind::Purchase), 1, Some(DATABASE)).await?;
+    new.synchronous_commit(false).await?;
+    let contenders = [old, new];
+    for contender in &contenders {
+        contender.warm_up(&world).await?;
+    }
+    let samples = in_turns(&contenders, &world, 1, options.rounds, options.seconds).await?;
+    let named: Vec<_> = contenders.iter().map(|contender| contender.name).zip(samples).collect();
+    let ratio = Wanted { name: "old / new", of: 0, to: 1, requirement: Some(Requirement::AtLeast(0.90)) };
+    report.comparison(
+        "purchase after 20,000 entries, tables never analysed",
+        1,
+        Some(false),
+        &named,
+        &[ratio],
+    );
+    drop(contenders);
+    crate::hot_share(&admin, report).await?;
+    drop(admin);
+    // Sessions end a moment after their connections are dropped.
+    control.batch_execute(&format!("DROP DATABASE {DATABASE} WITH (FORCE)")).await?;
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! How fast billing_rpc is: ratios of two things measured in turns in the same run.
+//!
+//! `world` makes the database, `calls` are what is compared, `measure` measures them in turns, `wal` and
+//! `kept` are the two sections that need more than that, `report` prints.
+
+mod calls;
+mod kept;
+mod measure;
+mod options;
+mod random;
+mod report;
+mod stats;
+mod wal;
+mod webhook;
+mod world;
+
+use std::time::Instant;
+
+use calls::{Call, Kind, Side};
+use measure::Contender;
+use options::Options;
+use report::{Report, Requirement, Wanted};
+use tokio_postgres::Client;
+use world::World;
+
+/// Whatever ends the run.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Both are measured with each number of clients.
+const CLIENTS: [usize; 2] = [1, 8];
+const REPORT_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench.json");
+
+fn main() -> std::process::ExitCode {
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(run()));
+    match outcome {
+        Ok(true) => std::process::ExitCode::SUCCESS,
+        Ok(false) => std::process::ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("bench: {}", told(failure.as_ref()));
+            std::process::ExitCode::from(2)
+        }
+    }
+}
+
+/// An error with what the server said about it.
+fn told(failure: &(dyn std::error::Error + 'static)) -> String {
+    let database = failure.downcast_ref::<tokio_postgres::Error>().and_then(|error| error.as_db_error());
+    database.map_or_else(|| failure.to_string(), |error| format!("{error} {:?}", error.where_()))
+}
+
+/// Comparisons of calls: title, section, contenders, ratios.
+struct Comparison {
+    section: &'static str,
+    title: &'static str,
+    contenders: Vec<(&'static str, Call)>,
+    ratios: Vec<Wanted>,
+}
+
+fn comparisons() -> Vec<Comparison> {
+    let call = |side, kind| Call { side, kind };
+    let ratio = |name, of, to| Wanted { name, of, to, requirement: None };
+    let at_least =
+        |name, of, to, least| Wanted { name, of, to, requirement: Some(Requirement::AtLeast(least)) };
+    vec![
+        Comparison {
+            section: "purchase",
+            title: "purchase",
+            contenders: vec![
+                ("ours", call(Side::Ours, Kind::Purchase)),
+                ("twin in PL/pgSQL", call(Side::Twin, Kind::Purchase)),
+                ("floor of bare SQL", call(Side::Floor, Kind::Purchase)),
+                ("ours once more", call(Side::Ours, Kind::Purchase)),
+            ],
+            ratios: vec![
+                at_least("ours / floor", 0, 2, 0.60),
+                at_least("ours / twin", 0, 1, 1.20),
+                Wanted { name: "control", of: 3, to: 0, requirement: Some(Requirement::Same(0.05)) },
+            ],
+        },
+        Comparison {
+            section: "spend",
+            title: "spend",
+            contenders: vec![
+                ("ours", call(Side::Ours, Kind::Spend)),
+                ("twin in PL/pgSQL", call(Side::Twin, Kind::Spend)),
+                ("floor of bare SQL", call(Side::Floor, Kind::Spend)),
+            ],
+            ratios: vec![ratio("ours / floor", 0, 2), ratio("ours / twin", 0, 1)],
+        },
+        Comparison {
+            section: "replay",
+            title: "replay",
+            contenders: vec![
+                ("ours replay", call(Side::Ours, Kind::Replay)),
+                ("twin replay", call(Side::Twin, Kind::Replay)),
+                ("floor lookup by key", call(Side::Floor, Kind::Replay)),
+                ("ours applied", call(Side::Ours, Kind::Purchase)),
+            ],
+            ratios: vec![
+                ratio("replay / applied", 0, 3),
+                ratio("ours / twin", 0, 1),
+                ratio("ours / floor's lookup", 0, 2),
+            ],
+        },
+        Comparison {
+            section: "webhook",
+            title: "webhook, signed checkout body",
+            contenders: vec![
+                ("ours", call(Side::Ours, Kind::Webhook)),
+                ("twin in PL/pgSQL", call(Side::Twin, Kind::Webhook)),
+            ],
+            ratios: vec![ratio("ours / twin", 0, 1)],
+        },
+    ]
+}
+
+async fn run() -> Result<bool, Failure> {
+    let options = Options::read()?;
+    let started = Instant::now();
+    let progress = |text: &str| eprintln!("[{:>4} s] {text}", started.elapsed().as_secs());
+    let mut report = Report::default();
+
+    progress("making the tables three times, with 1,000 customers");
+    let control = world::connect(None).await?;
+    let server: String = control.query_one("SELECT version()", &[]).await?.get(0);
+    let world = world::make(&control).await?;
+
+    if options.wants("wal") {
+        progress("WAL per call");
+        wal::measure(&control, &world, &options, &mut report).await?;
+    }
+    for comparison in comparisons() {
+        if options.wants(comparison.section) {
+            compare(&comparison, &world, &options, &mut report, &progress).await?;
+        }
+    }
+    progress("checking the books");
+    world::check(&control).await?;
+    if options.wants("purchase") {
+        report.heading("after all of that");
+        hot_share(&control, &mut report).await?;
+    }
+    if options.wants("kept") {
+        progress("a session as old as the tables against a new one");
+        kept::measure(&control, &options, &mut report).await?;
+    }
+
+    let json = report.json(options.rounds, options.seconds, &server);
+    std::fs::write(REPORT_FILE, format!("{json:#}\n"))?;
+    progress("done; the same figures are in target/bench.json");
+    match report.missed() {
+        0 => println!("\nall requirements met"),
+        missed => println!("\n{missed} requirements missed"),
+    }
+    Ok(report.missed() == 0 || !options.require)
+}
+
+async fn compare(
+    comparison: &Comparison,
+    world: &World,
+    options: &Options,
+    report: &mut Report,
+    progress: &impl Fn(&str),
+) -> Result<(), Failure> {
+    let most = CLIENTS.into_iter().max().unwrap_or(1);
+    let mut contenders = Vec::new();
+    for (name, call) in &comparison.contenders {
+        contenders.push(Contender::open(name, *call, most, None).await?);
+    }
+    if comparison.section == "replay" {
+        remember(world).await?;
+    }
+    for on in &options.synchronous_commit {
+        for contender in &contenders {
+            contender.synchronous_commit(*on).await?;
+            contender.warm_up(world).await?;
+        }
+        for clients in CLIENTS {
+            let mode = if *on { "on" } else { "off" };
+            progress(&format!("{}: clients {clients}, synchronous_commit {mode}", comparison.title));
+            let samples =
+                measure::in_turns(&contenders, world, clients, options.rounds, options.seconds).await?;
+            let named: Vec<_> = contenders.iter().map(|contender| contender.name).zip(samples).collect();
+            report.comparison(comparison.title, clients, Some(*on), &named, &comparison.ratios);
+        }
+    }
+    Ok(())
+}
+
+/// Has each side apply requests that can be sent again.
+async fn remember(world: &World) -> Result<(), Failure> {
+    for side in [Side::Ours, Side::Twin, Side::Floor] {
+        let contender = Contender::open("", Call { side, kind: Kind::Purchase }, 4, None).await?;
+        contender.synchronous_commit(false).await?;
+        contender.calls(world, 500).await?;
+    }
+    Ok(())
+}
+
+/// How many updates of balances left the indexes alone.
+async fn hot_share(client: &Client, report: &mut Report) -> Result<(), Failure> {
+    // Sessions hand in their statistics when they end, at the latest.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let share = "SELECT coalesce(n_tup_hot_upd::float8 / nullif(n_tup_upd, 0), 0)
+        FROM pg_stat_user_tables WHERE schemaname = 'billing' AND relname = 'balances'";
+    let share: f64 = client.query_one(share, &[]).await?.get(0);
+    report.share("HOT updates of balances", share, 0.90);
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The database that is measured: the same customers and the same tables three times over.
+
+use std::cell::RefCell;
+
+use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
+
+use crate::Failure;
+use crate::random::Random;
+
+/// Known customers, one of which each call picks at random.
+pub const CUSTOMERS: usize = 1_000;
+/// Nobody runs out of credits.
+const FIRST_CREDITS: i64 = 1_000_000_000_000;
+/// The secret that bodies are signed with.
+pub const WEBHOOK_SECRET: &str = "whsec_0123456789abcdefghijklmnopqrstuv";
+
+/// One of the known customers.
+pub struct Customer {
+    /// The application's id, as callers name the customer.
+    pub user_id: String,
+    /// The row's own id, as bare SQL names it.
+    pub customer_id: Uuid,
+    /// The provider's id, linked already.
+    pub code: String,
+}
+
+/// A request that was applied, to be sent again.
+pub struct Applied {
+    pub customer: usize,
+    pub key: String,
+    pub session: String,
+}
+
+/// What calls take their arguments from.
+#[derive(Default)]
+pub struct World {
+    pub customers: Vec<Customer>,
+    /// Applied requests, per implementation in the order ours, twin, floor.
+    pub applied: [RefCell<Vec<Applied>>; 3],
+    /// Signed bodies that were not sent yet.
+    pub bodies: RefCell<Vec<(String, String)>>,
+}
+
+/// A connection as the environment says, to another database if one is named.
+pub async fn connect(database: Option<&str>) -> Result<Client, Failure> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let mut config = Config::new();
+    config
+        .host(variable("PGHOST").unwrap_or_else(|| "/var/run/postgresql".to_owned()))
+        .port(variable("PGPORT").map_or(Ok(5432), |port| port.parse())?)
+        .user(variable("PGUSER").unwrap_or_else(|| "postgres".to_owned()))
+        .dbname(database.map_or_else(own_database, str::to_owned))
+        .application_name("billing_bench");
+    if let Some(password) = variable("PGPASSWORD") {
+        config.password(password);
+    }
+    let (client, connection) = config.connect(NoTls).await?;
+    // A lost connection shows at the next call.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// The database that the environment names.
+pub fn own_database() -> String {
+    std::env::var("PGDATABASE").unwrap_or_else(|_| "bench".to_owned())
+}
+
+/// Makes the three sets of tables and fills them with the same customers and balances.
+pub async fn make(client: &Client) -> Result<World, Failure> {
+    let customers = register(client, CUSTOMERS).await?;
+    let grant = client.prepare("SELECT applied FROM public.grant_credits($1, $2, $3)").await?;
+    for customer in &customers {
+        let key = format!("first:{}", customer.user_id);
+        let row = client.query_one(&grant, &[&customer.user_id, &FIRST_CREDITS, &key]).await?;
+        if !row.get::<_, bool>(0) {
+            return Err("a first grant was not applied".into());
+        }
+    }
+    client.execute("SELECT billing.add_webhook_secret('stripe', $1)", &[&WEBHOOK_SECRET]).await?;
+    for schema in ["floor", "twin"] {
+        client.batch_execute(&include_str!("../sql/tables.sql").replace("@schema@", schema)).await?;
+        for table in ["customers", "balances", "ledger", "webhook_secrets"] {
+            let copy =
+                format!("INSERT INTO {schema}.{table} OVERRIDING SYSTEM VALUE SELECT * FROM billing.{table}");
+            client.batch_execute(&copy).await?;
+        }
+        let next = format!(
+            "SELECT setval(pg_get_serial_sequence('{schema}.ledger', 'entry_id'),
+                 (SELECT max(entry_id) FROM {schema}.ledger))"
+        );
+        client.batch_execute(&next).await?;
+    }
+    client.batch_execute(include_str!("../sql/twin.sql")).await?;
+    for statement in ["CREATE EXTENSION IF NOT EXISTS pg_walinspect", "VACUUM ANALYZE", "CHECKPOINT"] {
+        client.batch_execute(statement).await?;
+    }
+    Ok(World { customers, ..World::default() })
+}
+
+/// Registers so many customers, each with a provider code.
+pub async fn register(client: &Client, count: usize) -> Result<Vec<Customer>, Failure> {
+    let register = client
+        .prepare(
+            "SELECT customer_id FROM public.register_billing_user($1::text::uuid, stripe_customer_id => $2)",
+        )
+        .await?;
+    let mut random = Random::new(1);
+    let mut customers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (user_id, code) = (random.uuid().to_string(), random.id("cus_", 14));
+        let row = client.query_one(&register, &[&user_id, &code]).await?;
+        customers.push(Customer { user_id, customer_id: row.get(0), code });
+    }
+    Ok(customers)
+}
+
+/// Whether every balance is the sum of its entries, in all three sets of tables.
+pub async fn check(client: &Client) -> Result<(), Failure> {
+    for schema in ["billing", "floor", "twin"] {
+        let wrong = format!(
+            "SELECT count(*) FROM {schema}.balances b WHERE b.balance <>
+                 (SELECT sum(e.credits) FROM {schema}.ledger e
+                  WHERE e.customer_id = b.customer_id AND e.credit_type = b.credit_type)"
+        );
+        let wrong: i64 = client.query_one(&wrong, &[]).await?.get(0);
+        if wrong > 0 {
+            return Err(
+                format!("{wrong} balances in schema {schema} are not the sum of their entries").into()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,527 @@
+//! Clients: one connection each, which calls functions and tries again where the contract says so.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+use crate::cluster::{Cluster, Database};
+
+/// A superuser's connection.
+pub struct Admin {
+    client: Client,
+    connection: tokio::task::JoinHandle<()>,
+}
+
+fn config(cluster: &Cluster, database: &str, user: &str) -> Config {
+    let mut config = Config::new();
+    config.host_path(&cluster.host).port(cluster.port).dbname(database).user(user);
+    config
+}
+
+impl Admin {
+    /// Connects.
+    pub async fn connect(cluster: &Cluster, database: &str) -> Admin {
+        let config = config(cluster, database, "postgres");
+        let (client, connection) = config.connect(NoTls).await.expect("a superuser's connection");
+        let connection = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Admin { client, connection }
+    }
+
+    /// Runs statements.
+    pub async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// The first column of the first row, as text.
+    pub async fn text(&self, sql: &str) -> Option<String> {
+        self.texts(sql).await.into_iter().next().flatten()
+    }
+
+    /// The first column of every row, as text.
+    pub async fn texts(&self, sql: &str) -> Vec<Option<String>> {
+        let rows = self.client.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The first column of the first row, as a number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let text = self.text(&format!("SELECT ({sql})::text")).await;
+        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no number: {sql}"))
+    }
+
+    /// Rows of every table of schema billing that deliveries and calls write to.
+    pub async fn rows(&self) -> String {
+        let tables = self
+            .texts(
+                "SELECT c.oid::regclass::text FROM pg_class c
+                 WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind = 'r' ORDER BY 1",
+            )
+            .await;
+        let counts: Vec<String> = tables
+            .iter()
+            .flatten()
+            .map(|table| format!("'{table} ' || (SELECT count(*) FROM {table})"))
+            .collect();
+        self.text(&format!("SELECT concat_ws(', ', {})", counts.join(", "))).await.expect("counts")
+    }
+
+    /// Ends the connection, and waits until it has ended.
+    pub async fn close(self) {
+        drop(self.client);
+        let _ = self.connection.await;
+    }
+}
+
+/// Who a client logs in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A member of billing_service.
+    Application,
+    /// PostgREST's authenticator: becomes billing_webhook for a request.
+    Gateway,
+}
+
+/// An isolation level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+impl Isolation {
+    /// Weakest first.
+    pub const ALL: [Isolation; 3] =
+        [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
+
+    /// As SQL names it.
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Isolation::ReadCommitted => "read committed",
+            Isolation::RepeatableRead => "repeatable read",
+            Isolation::Serializable => "serializable",
+        }
+    }
+}
+
+/// A call of one of the clients' functions, its arguments by name.
+#[derive(Clone, Debug)]
+pub struct Call {
+    function: &'static str,
+    /// Parameter, its type, the value as text.
+    arguments: Vec<(&'static str, &'static str, Option<String>)>,
+}
+
+impl Call {
+    /// A call with every parameter at its default.
+    pub fn of(function: &'static str) -> Call {
+        Call { function, arguments: Vec::new() }
+    }
+
+    /// Gives one argument, or changes it.
+    pub fn with(mut self, parameter: &'static str, sql_type: &'static str, value: Option<String>) -> Call {
+        self.arguments.retain(|(given, _, _)| *given != parameter);
+        self.arguments.push((parameter, sql_type, value));
+        self
+    }
+
+    fn text(self, parameter: &'static str, value: &str) -> Call {
+        self.with(parameter, "text", Some(value.to_owned()))
+    }
+
+    fn number(self, parameter: &'static str, value: i64) -> Call {
+        self.with(parameter, "bigint", Some(value.to_string()))
+    }
+
+    /// `apply_credit_purchase`
+    pub fn purchase(user: &str, credits: i64, key: &str) -> Call {
+        let call = Call::of("apply_credit_purchase").text("user_id", user).number("credits", credits);
+        call.text("idempotency_key", key)
+    }
+
+    /// The session that a purchase is for.
+    pub fn session(self, session_id: &str) -> Call {
+        self.text("stripe_session_id", session_id)
+    }
+
+    /// The source that a purchase is for.
+    pub fn source(self, source_ref: &str) -> Call {
+        self.text("source_ref", source_ref)
+    }
+
+    /// `grant_credits`
+    pub fn grant(user: &str, credits: i64, key: &str) -> Call {
+        let call = Call::of("grant_credits").text("user_id", user).number("credits", credits);
+        call.text("idempotency_key", key)
+    }
+
+    /// `spend_credits`
+    pub fn spend(user: &str, credits: i64, key: &str) -> Call {
+        let call = Call::of("spend_credits").text("user_id", user).number("credits", credits);
+        call.text("idempotency_key", key)
+    }
+
+    /// `register_billing_user`
+    pub fn register(user_id: &str) -> Call {
+        Call::of("register_billing_user").with("user_id", "uuid", Some(user_id.to_owned()))
+    }
+
+    /// The e-mail of a registration.
+    pub fn email(self, email: &str) -> Call {
+        self.text("email", email)
+    }
+
+    /// The Stripe customer of a registration.
+    pub fn customer(self, code: &str) -> Call {
+        self.text("stripe_customer_id", code)
+    }
+
+    /// `claim_stripe_event`
+    pub fn claim(event_id: &str) -> Call {
+        Call::of("claim_stripe_event").text("event_id", event_id).text("event_type", "wire.test")
+    }
+
+    /// `complete_stripe_event`
+    pub fn complete(event_id: &str, token: &str) -> Call {
+        let call = Call::of("complete_stripe_event").text("event_id", event_id);
+        call.with("claim_token", "uuid", Some(token.to_owned()))
+    }
+
+    /// `fail_stripe_event`
+    pub fn fail(event_id: &str, token: &str, message: &str) -> Call {
+        let call = Call::of("fail_stripe_event").text("event_id", event_id).text("error_message", message);
+        call.with("claim_token", "uuid", Some(token.to_owned()))
+    }
+
+    /// `process_stripe_webhook`
+    pub fn process(body: &str, header: &str) -> Call {
+        Call::of("process_stripe_webhook").text("payload", body).text("signature_header", header)
+    }
+
+    /// `credit_balance`
+    pub fn balance(user: &str) -> Call {
+        Call::of("credit_balance").text("user_id", user)
+    }
+
+    /// `credit_history`
+    pub fn history(user: &str) -> Call {
+        Call::of("credit_history").text("user_id", user)
+    }
+
+    /// `resolve_billing_user`
+    pub fn resolve(identifier: &str) -> Call {
+        Call::of("resolve_billing_user").text("identifier", identifier)
+    }
+
+    /// The function called.
+    pub fn function(&self) -> &'static str {
+        self.function
+    }
+
+    fn sql(&self) -> String {
+        let arguments: Vec<String> = self
+            .arguments
+            .iter()
+            .enumerate()
+            .map(|(place, (name, sql_type, _))| format!("{name} => ${}::text::{sql_type}", place + 1))
+            .collect();
+        format!("SELECT to_jsonb(x)::text FROM public.{}({}) x", self.function, arguments.join(", "))
+    }
+
+    /// The statement with its values written in, for EXPLAIN.
+    pub fn literal_sql(&self) -> String {
+        let quoted = |value: &Option<String>| match value {
+            None => "NULL".to_owned(),
+            Some(text) => format!("'{}'", text.replace('\'', "''")),
+        };
+        let arguments: Vec<String> = self
+            .arguments
+            .iter()
+            .map(|(name, sql_type, value)| format!("{name} => {}::{sql_type}", quoted(value)))
+            .collect();
+        format!("SELECT * FROM public.{}({})", self.function, arguments.join(", "))
+    }
+}
+
+/// One row that a function answered.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer(pub Map<String, Value>);
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let told = self.0.iter().filter(|(_, value)| !value.is_null());
+        f.debug_map().entries(told.map(|(key, value)| (key, value.to_string()))).finish()
+    }
+}
+
+impl Answer {
+    fn parse(text: &str) -> Answer {
+        Answer(serde_json::from_str(text).expect("a row as JSON"))
+    }
+
+    /// A column.
+    pub fn get(&self, column: &str) -> &Value {
+        self.0.get(column).unwrap_or_else(|| panic!("no column {column} in {self:?}"))
+    }
+
+    /// A text column, empty if null.
+    pub fn str(&self, column: &str) -> &str {
+        self.get(column).as_str().unwrap_or_default()
+    }
+
+    /// A whole number.
+    pub fn int(&self, column: &str) -> i64 {
+        self.get(column).as_i64().unwrap_or_else(|| panic!("no number in {column} of {self:?}"))
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> &str {
+        self.str("reason")
+    }
+
+    /// Reason and detail, as `reason` or `reason / detail`.
+    pub fn why(&self) -> String {
+        match self.get("detail").as_str() {
+            Some(detail) => format!("{} / {detail}", self.reason()),
+            None => self.reason().to_owned(),
+        }
+    }
+
+    /// The columns that a replay shares with the original.
+    pub fn numbers(&self) -> Map<String, Value> {
+        let mut numbers = self.0.clone();
+        for column in ["applied", "reason", "detail"] {
+            numbers.remove(column);
+        }
+        numbers
+    }
+
+    /// Checks what holds of every outcome: `applied` is true exactly with that reason.
+    fn checked(self) -> Answer {
+        if let (Some(applied), Some(reason)) = (self.0.get("applied"), self.0.get("reason")) {
+            assert_eq!(applied == &json!(true), reason == "applied", "{self:?}");
+            let known = ["applied", "replay", "duplicate", "invalid", "ignored", "failed"];
+            assert!(known.contains(&self.reason()), "{self:?}");
+        }
+        self
+    }
+}
+
+/// A `json` parameter whose text goes out byte for byte, as PostgREST sends a raw body.
+#[derive(Debug)]
+struct RawBody<'a>(&'a str);
+
+impl ToSql for RawBody<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(sql_type: &Type) -> bool {
+        *sql_type == Type::JSON
+    }
+
+    to_sql_checked!();
+}
+
+/// What a webhook delivery came back with.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The HTTP status that PostgREST would send.
+    pub status: u16,
+    pub answer: Answer,
+}
+
+/// How long a client goes on trying.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One client.
+pub struct Session {
+    database: Database,
+    role: Role,
+    pub isolation: Isolation,
+    connection: Option<(Client, HashMap<String, Statement>)>,
+    /// How often the contract's retryable errors came.
+    pub retries: u64,
+    /// Options for the connection, for instance `-c application_name=x`.
+    pub options: Option<String>,
+}
+
+type Tried<T> = Result<T, tokio_postgres::Error>;
+
+impl Session {
+    /// A client that connects with its first call.
+    pub fn new(database: &Database, role: Role) -> Session {
+        let isolation = Isolation::ReadCommitted;
+        Session { database: database.clone(), role, isolation, connection: None, retries: 0, options: None }
+    }
+
+    /// The same at another isolation level.
+    pub fn at(mut self, isolation: Isolation) -> Session {
+        self.isolation = isolation;
+        self
+    }
+
+    async fn connect(&mut self) -> Tried<()> {
+        if self.connection.as_ref().is_some_and(|(client, _)| !client.is_closed()) {
+            return Ok(());
+        }
+        let user = match self.role {
+            Role::Application => "wire_application",
+            Role::Gateway => "wire_gateway",
+        };
+        let mut config = config(&self.database.cluster, &self.database.name, user);
+        let level = self.isolation.sql().replace(' ', "\\ ");
+        let more = self.options.as_deref().unwrap_or_default();
+        config.options(format!("-c default_transaction_isolation={level} {more}"));
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        self.connection = Some((client, HashMap::new()));
+        Ok(())
+    }
+
+    /// The client itself, connected.
+    pub async fn client(&mut self) -> &Client {
+        self.connect().await.expect("a connection");
+        &self.connection.as_ref().expect("connected").0
+    }
+
+    /// The number of the backend.
+    pub async fn pid(&mut self) -> Tried<u32> {
+        self.connect().await?;
+        let (client, _) = self.connection.as_ref().expect("connected");
+        let row = client.query_one("SELECT pg_backend_pid()", &[]).await?;
+        Ok(row.get::<_, i32>(0).unsigned_abs())
+    }
+
+    /// Ends the connection.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    async fn prepared(&mut self, sql: &str) -> Tried<Statement> {
+        self.connect().await?;
+        let (client, statements) = self.connection.as_mut().expect("connected");
+        if let Some(statement) = statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = client.prepare(sql).await?;
+        statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Calls once; all rows.
+    pub async fn try_rows(&mut self, call: &Call) -> Tried<Vec<Answer>> {
+        let statement = self.prepared(&call.sql()).await?;
+        let values: Vec<&(dyn ToSql + Sync)> =
+            call.arguments.iter().map(|(_, _, value)| value as &(dyn ToSql + Sync)).collect();
+        let (client, _) = self.connection.as_ref().expect("connected");
+        let rows = client.query(&statement, &values).await?;
+        Ok(rows.iter().map(|row| Answer::parse(row.get(0)).checked()).collect())
+    }
+
+    /// Calls once; the one row.
+    pub async fn try_call(&mut self, call: &Call) -> Tried<Answer> {
+        let mut rows = self.try_rows(call).await?;
+        assert_eq!(rows.len(), 1, "{call:?}");
+        Ok(rows.remove(0))
+    }
+
+    /// Calls, again and again where the contract lets a caller simply retry.
+    pub async fn call(&mut self, call: &Call) -> Answer {
+        let begun = Instant::now();
+        loop {
+            match self.try_call(call).await {
+                Ok(answer) => return answer,
+                Err(error) => self.again(begun, &error, &format!("{call:?}")).await,
+            }
+        }
+    }
+
+    /// Calls a reading function that returns a set.
+    pub async fn rows(&mut self, call: &Call) -> Vec<Answer> {
+        self.try_rows(call).await.unwrap_or_else(|error| panic!("{call:?}: {error:?}"))
+    }
+
+    /// Delivers a body once, as PostgREST does it: one transaction, the request in settings.
+    pub async fn try_deliver(&mut self, body: &str, headers: Option<&str>) -> Tried<Delivered> {
+        let settings = self.prepared("SELECT set_config('request.headers', $1, true)").await?;
+        let statement = self.prepared("SELECT to_jsonb(x)::text FROM public.stripe_webhook($1) x").await?;
+        let status = self.prepared("SELECT nullif(current_setting('response.status', true), '')").await?;
+        let (client, _) = self.connection.as_ref().expect("connected");
+        let within = async {
+            client.batch_execute("BEGIN; SET LOCAL ROLE billing_webhook").await?;
+            if let Some(headers) = headers {
+                client.query_one(&settings, &[&headers]).await?;
+            }
+            let row = client.query_one(&statement, &[&RawBody(body)]).await?;
+            let answer = Answer::parse(row.get(0)).checked();
+            let status: Option<String> = client.query_one(&status, &[]).await?.get(0);
+            client.batch_execute("COMMIT").await?;
+            let status = status.and_then(|status| status.parse().ok()).expect("an HTTP status");
+            Ok(Delivered { status, answer })
+        };
+        let result: Tried<Delivered> = within.await;
+        if result.is_err() {
+            let _ = client.batch_execute("ROLLBACK").await;
+        }
+        result
+    }
+
+    /// Delivers a body with that signature header, again where PostgREST would answer 5xx.
+    pub async fn deliver_signed(&mut self, body: &str, header: &str) -> Delivered {
+        let headers = json!({
+            "host": "localhost", "content-type": "application/json", "stripe-signature": header,
+            "user-agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+        });
+        let headers = headers.to_string();
+        let begun = Instant::now();
+        loop {
+            match self.try_deliver(body, Some(&headers)).await {
+                Ok(delivered) => return delivered,
+                Err(error) => self.again(begun, &error, "stripe_webhook").await,
+            }
+        }
+    }
+
+    /// Delivers a body, signed now with the tests' secret.
+    pub async fn deliver(&mut self, body: &str) -> Delivered {
+        self.deliver_signed(body, &crate::stripe::header(body)).await
+    }
+
+    async fn again(&mut self, begun: Instant, error: &tokio_postgres::Error, what: &str) {
+        assert!(is_retryable(error), "{what}: {error:?}");
+        assert!(begun.elapsed() < PATIENCE, "{what}: no end of {error:?}");
+        self.retries += 1;
+        let lost = error.code().is_none_or(|code| code.code().starts_with("57P"));
+        if lost {
+            self.connection = None;
+        }
+        let most = if lost { 60_000 } else { 4_000 };
+        tokio::time::sleep(Duration::from_micros(rand::random_range(200..most))).await;
+    }
+}
+
+/// Whether the contract says that a caller should simply try again.
+pub fn is_retryable(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        Some(code) => {
+            let code = code.code();
+            ["40", "53", "08"].iter().any(|class| code.starts_with(class))
+                || ["55P03", "57014", "57P01", "57P02", "57P03"].contains(&code)
+        }
+        // No SQLSTATE: the connection was lost, or could not be made.
+        None => error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()),
+    }
+}

@@ -1,0 +1,32 @@
+//! The extension as clients meet it. `BILLING_LONG=1` for the stated sizes, `BILLING_SEED=n` to repeat a run.
+
+use libtest_mimic::{Arguments, Trial};
+
+mod deliveries;
+mod races;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    if arguments.test_threads.is_none() && billing_wire::long() {
+        // Figures are worth something only with the machine to oneself.
+        arguments.test_threads = Some(1);
+    }
+    println!("seed {} (BILLING_SEED repeats it)", billing_wire::seed());
+    let mut trials = Vec::new();
+    let mut add = |name: &str, test: fn() -> billing_wire::Tested| trials.push(Trial::test(name, test));
+    deliveries::add(&mut add);
+    races::add(&mut add);
+
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let complaints = billing_wire::cluster::close_all();
+    for complaint in &complaints {
+        println!("server log: {complaint}");
+    }
+    // As the runner of the other tests counts: the logs are one test more.
+    let (passed, failed) = if complaints.is_empty() { (1, 0) } else { (0, 1) };
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!("server logs: test result: {verdict}. {passed} passed; {failed} failed; 0 ignored");
+    if failed > 0 || conclusion.has_failed() {
+        std::process::exit(101);
+    }
+}
