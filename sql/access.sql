@@ -55,6 +55,12 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.grant_credits(text, bigint, text, text, timestamptz, integer, jsonb),
     @extschema@.spend_credits(text, bigint, text, text, jsonb),
     @extschema@.credit_balance(text, text),
+    @extschema@.credit_balance_at(text, timestamptz, text),
+    @extschema@.reverse_credit_entry(bigint, text, bigint, jsonb),
+    @extschema@.hold_credits(text, bigint, text, integer, text, jsonb),
+    @extschema@.capture_hold(uuid, bigint),
+    @extschema@.release_hold(uuid),
+    @extschema@.apply_credit_batch(jsonb),
     @extschema@.credit_history(text, integer, bigint, text),
     @extschema@.verify_stripe_signature(text, text, integer),
     @extschema@.verify_paystack_signature(text, text),
@@ -73,13 +79,18 @@ GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json) TO billing_webhook;
 
 -- billing_monitor: what shows how things are, and no secret.
 GRANT USAGE ON SCHEMA billing TO billing_monitor;
-GRANT SELECT ON billing.webhook_secret_list TO billing_monitor;
+GRANT SELECT ON billing.webhook_secret_list, billing.credit_totals TO billing_monitor;
+GRANT EXECUTE ON FUNCTION billing.reconcile() TO billing_monitor;
 
 -- Row security on every table: nobody but the owner's definer functions sees a row.
 ALTER TABLE billing.customers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.customer_aliases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.balances ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.ledger ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.lots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.lot_uses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.holds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.hold_lots ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.webhook_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.webhook_secrets ENABLE ROW LEVEL SECURITY;
@@ -91,6 +102,11 @@ SELECT pg_catalog.pg_extension_config_dump('billing.customer_aliases', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.balances', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.ledger', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.ledger_entry_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.lots', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.lots_lot_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.lot_uses', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.holds', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.hold_lots', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.charges', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.webhook_events', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.allowed_accounts', '');

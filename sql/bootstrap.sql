@@ -24,9 +24,10 @@ DO $$
 DECLARE
     names CONSTANT pg_catalog.text[] := ARRAY[
         'billing_reason', 'credit_outcome', 'credit_balance', 'credit_entry', 'identity_outcome',
-        'user_resolution', 'event_outcome', 'signature_verdict',
+        'hold_outcome', 'user_resolution', 'event_outcome', 'signature_verdict',
         'resolve_billing_user', 'register_billing_user',
-        'apply_credit_purchase', 'grant_credits', 'spend_credits', 'credit_history',
+        'apply_credit_purchase', 'grant_credits', 'spend_credits', 'credit_balance_at', 'credit_history',
+        'reverse_credit_entry', 'hold_credits', 'capture_hold', 'release_hold', 'apply_credit_batch',
         'verify_stripe_signature', 'verify_paystack_signature',
         'claim_stripe_event', 'complete_stripe_event', 'fail_stripe_event',
         'claim_webhook_event', 'complete_webhook_event', 'fail_webhook_event',
@@ -93,6 +94,23 @@ CREATE TYPE @extschema@.credit_outcome AS (
 );
 COMMENT ON TYPE @extschema@.credit_outcome IS
     'Answer of a call that writes to the ledger: credits are signed as in the ledger, balance is the balance right after that entry.';
+
+CREATE TYPE @extschema@.hold_outcome AS (
+    applied boolean,
+    reason @extschema@.billing_reason,
+    detail text,
+    hold_id uuid,
+    customer_id uuid,
+    credit_type text,
+    status text,
+    credits bigint,
+    captured_credits bigint,
+    balance bigint,
+    available bigint,
+    expires_at timestamptz
+);
+COMMENT ON TYPE @extschema@.hold_outcome IS
+    'Answer of a call on a hold, with the hold and the customer''s credits as they are now: status is open, captured, released or expired.';
 
 CREATE TYPE @extschema@.credit_balance AS (
     customer_id uuid,

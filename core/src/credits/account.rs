@@ -76,6 +76,8 @@ pub struct WriteOff {
     pub credits: i64,
     /// The balance right after.
     pub balance_after: i64,
+    /// What stays in the lot, under holds: lower each time, so that it numbers a lot's write-offs.
+    pub left: i64,
 }
 
 /// What a spend or capture took from a lot, and what of that a reversal gave back.
@@ -126,16 +128,28 @@ impl Account {
             lot.changed = true;
             self.in_lots -= credits;
             self.balance -= credits;
-            let (entry_id, lot_id) = (lot.entry_id, lot.lot_id);
-            write_offs.push(WriteOff { entry_id, lot_id, credits, balance_after: self.balance });
+            write_offs.push(WriteOff {
+                entry_id: lot.entry_id,
+                lot_id: lot.lot_id,
+                credits,
+                balance_after: self.balance,
+                left: lot.remaining,
+            });
         }
         (ended.into_iter().map(|hold| hold.hold_id).collect(), write_offs)
     }
 
     /// What a settled account can spend.
-    pub fn available(&self) -> i64 {
-        let unsettled: i64 = self.run_out.iter().map(|hold| hold.credits).sum();
-        self.balance - self.held + unsettled
+    pub const fn available(&self) -> i64 {
+        self.balance - self.held
+    }
+
+    /// When credits of a settled account run out next, and how many.
+    pub fn next_expiry(&self) -> Option<(Micros, i64)> {
+        let expiring = || self.lots.iter().filter(|lot| lot.free() > 0);
+        let at = expiring().filter_map(|lot| lot.expires_at).min()?;
+        let credits = expiring().filter(|lot| lot.expires_at == Some(at)).map(Lot::free).sum();
+        Some((at, credits))
     }
 
     /// Of that, what lies on no lot.
@@ -156,12 +170,10 @@ impl Account {
     }
 
     /// Adds a lot just made.
-    pub fn add_lot(&mut self, lot: Lot) -> Result<(), Refusal> {
-        self.add(lot.remaining)?;
+    pub fn add_lot(&mut self, lot: Lot) {
         self.in_lots += lot.remaining;
         self.lots.push(lot);
         self.lots.sort_by_key(Lot::burns_at);
-        Ok(())
     }
 
     /// Takes credits from a settled account; which lots gave how much, in the order of burning.
@@ -313,7 +325,7 @@ mod tests {
         assert_eq!(account.hold(15, 40).unwrap(), parts(&[(1, 15)]));
         let (ended, written_off) = account.settle(50);
         assert!(ended.is_empty());
-        assert_eq!(written_off, [WriteOff { entry_id: 10, lot_id: 1, credits: 5, balance_after: 25 }]);
+        assert_eq!(written_off, [WriteOff { entry_id: 10, lot_id: 1, credits: 5, balance_after: 25, left: 15 }]);
         assert_eq!((account.balance, account.available()), (25, 10));
         assert_eq!(account.end_hold(15, &parts(&[(1, 15)]), 6), parts(&[(1, 6)]));
         assert_eq!((account.balance, account.held), (19, 0));
@@ -327,9 +339,9 @@ mod tests {
         held.held = 4;
         let run_out = RunOut { hold_id: [1; 16], credits: 6, parts: parts(&[(1, 4)]) };
         let mut account = Account::new(20, 6, 10, vec![held], vec![run_out]);
-        assert_eq!(account.available(), 20);
         assert_eq!(account.settle(0), (vec![[1; 16]], Vec::new()));
         assert_eq!((account.held, account.available(), account.available_loose()), (0, 20, 10));
+        assert_eq!(account.next_expiry(), None);
         assert_eq!(account.spend(21, 0), Err(invalid(Detail::InsufficientCredits)));
     }
 
@@ -365,7 +377,6 @@ mod tests {
         let mut account = account(i64::MAX - 1, Vec::new());
         assert!(account.add(1).is_ok());
         assert_eq!(account.add(1), Err(invalid(Detail::BalanceOverflow)));
-        assert_eq!(account.add_lot(lot(1, 0, None, 1)), Err(invalid(Detail::BalanceOverflow)));
-        assert_eq!(account.in_lots, 0);
+        assert_eq!(account.balance, i64::MAX);
     }
 }

@@ -288,6 +288,16 @@ fn fingerprint(numbers: &[i64], customer_id: &Uuid, texts: &[Option<&str>]) -> F
     fingerprint
 }
 
+/// The key of the entry that captures a hold.
+pub fn capture_key(hold_id: &str) -> String {
+    format!("{RESERVED_KEY_PREFIX}capture:{hold_id}")
+}
+
+/// The key of the entry that writes off what expired of a lot.
+pub fn expiry_key(write_off: &account::WriteOff) -> String {
+    format!("{RESERVED_KEY_PREFIX}expiry:{}:{}", write_off.lot_id, write_off.left)
+}
+
 /// Seconds that a hold lives when nothing is said.
 pub const DEFAULT_TTL_SECONDS: i32 = 900;
 /// Seconds that a hold may live: a leap year.
