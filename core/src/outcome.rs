@@ -60,7 +60,7 @@ macro_rules! details {
         /// Why, as a stable code; the table of docs/reasons.md is compared with this list.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Detail {
-            $(#[doc = $meaning] $variant,)*
+            $(#[doc = concat!("`", $code, "`")] $variant,)*
         }
 
         impl Detail {

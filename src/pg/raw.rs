@@ -62,25 +62,46 @@ pub fn reserve_settings_prefix(prefix: &CStr) {
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
 }
 
-/// While it lives, statements are planned once for any argument and by index.
+/// While it lives, statements are planned once for any argument, as nested loops over index scans.
 ///
-/// A plan kept since a table was empty would else stay a sequential scan until the next analyze.
-/// The planner's own variables are set, not the settings behind them: that costs nothing per call.
+/// A plan kept since a table was empty would else stay a scan of the whole table or index until the next
+/// analyze. The planner's own variables are set, not the settings behind them: that costs nothing per call.
 pub struct IndexPlans {
-    seqscan: bool,
+    switches: [bool; 5],
     plan_cache_mode: core::ffi::c_int,
 }
 
 impl IndexPlans {
     /// Begins.
     pub fn enter() -> IndexPlans {
-        // SAFETY: a backend is single-threaded; both are plain variables that only the planner reads.
+        // SAFETY: a backend is single-threaded; all are plain variables that only the planner reads.
         unsafe {
-            let before =
-                IndexPlans { seqscan: pg_sys::enable_seqscan, plan_cache_mode: pg_sys::plan_cache_mode };
-            pg_sys::enable_seqscan = false;
-            pg_sys::plan_cache_mode = pg_sys::PlanCacheMode::PLAN_CACHE_MODE_FORCE_GENERIC_PLAN as _;
+            let before = IndexPlans {
+                switches: [
+                    pg_sys::enable_seqscan,
+                    pg_sys::enable_bitmapscan,
+                    pg_sys::enable_hashjoin,
+                    pg_sys::enable_mergejoin,
+                    pg_sys::enable_material,
+                ],
+                plan_cache_mode: pg_sys::plan_cache_mode,
+            };
+            IndexPlans::set([false; 5], pg_sys::PlanCacheMode::PLAN_CACHE_MODE_FORCE_GENERIC_PLAN as _);
             before
+        }
+    }
+
+    unsafe fn set(switches: [bool; 5], plan_cache_mode: core::ffi::c_int) {
+        // SAFETY: as above.
+        unsafe {
+            [
+                pg_sys::enable_seqscan,
+                pg_sys::enable_bitmapscan,
+                pg_sys::enable_hashjoin,
+                pg_sys::enable_mergejoin,
+                pg_sys::enable_material,
+            ] = switches;
+            pg_sys::plan_cache_mode = plan_cache_mode;
         }
     }
 }
@@ -88,10 +109,7 @@ impl IndexPlans {
 impl Drop for IndexPlans {
     fn drop(&mut self) {
         // SAFETY: as above; pgrx turns a Postgres error into an unwinding panic, so this runs then too.
-        unsafe {
-            pg_sys::enable_seqscan = self.seqscan;
-            pg_sys::plan_cache_mode = self.plan_cache_mode;
-        }
+        unsafe { IndexPlans::set(self.switches, self.plan_cache_mode) }
     }
 }
 

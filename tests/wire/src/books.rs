@@ -150,6 +150,11 @@ pub async fn check_tables(admin: &Admin) {
     )
     .await;
     none(
+        "an event met an unexpected error",
+        "SELECT event_id || ' ' || error_message FROM billing.webhook_events WHERE error_detail = 'internal_error'",
+    )
+    .await;
+    none(
         "a summary holds more than it may",
         "SELECT payload_summary::text FROM billing.webhook_events
          WHERE payload_summary - ARRAY['id', 'type', 'object_id', 'object_type'] <> '{}'",

@@ -2,8 +2,10 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod crashes;
 mod deliveries;
 mod races;
+mod restore;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -16,6 +18,8 @@ fn main() {
     let mut add = |name: &str, test: fn() -> billing_wire::Tested| trials.push(Trial::test(name, test));
     deliveries::add(&mut add);
     races::add(&mut add);
+    restore::add(&mut add);
+    crashes::add(&mut add);
 
     let conclusion = libtest_mimic::run(&arguments, trials);
     let complaints = billing_wire::cluster::close_all();
