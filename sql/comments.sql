@@ -188,3 +188,59 @@ relation is the table's name with its schema; id_column a uuid, an integer or te
 Example: SELECT billing.set_users_table('auth.users', 'id', 'email');$$;
 
 COMMENT ON FUNCTION billing.refuse_ledger_change() IS $$Trigger: keeps billing.ledger append-only, for superusers too.$$;
+
+-- Lots, holds, reversals, batches.
+
+COMMENT ON FUNCTION @extschema@.credit_balance_at(text, timestamptz, text) IS $$A customer's balance at a past time.
+
+Counts every entry up to and including at; held, available and next expiry are null. Nulls for an unknown user or a null time; 0 before the first entry. Reads only.
+
+Example: SELECT balance FROM credit_balance_at('ada@example.com', now() - interval '1 month');$$;
+
+COMMENT ON FUNCTION @extschema@.reverse_credit_entry(bigint, text, bigint, jsonb) IS $$Undoes a purchase, grant, spend or capture, in part or (credits null) what is left of it.
+
+A purchase or grant is undone from its own lot, or from the available credits without a lot; what is missing there is not collected later but recorded as the entry's shortfall. What a spend or capture gives back returns to the lots it came from while they live.
+
+Answers: applied; replay; invalid with unknown_entry, not_reversible, nothing_to_reverse, exceeds_entry, or what is wrong with an argument.
+
+Example: SELECT reason, credits, balance FROM reverse_credit_entry(42, 'undo-42');$$;
+
+COMMENT ON FUNCTION @extschema@.hold_credits(text, bigint, text, integer, text, jsonb) IS $$Reserves credits for a while: neither spent nor available.
+
+ttl_seconds is 1 to 31622400 (366 days); after it the hold counts for nothing, without any job having run. A replay shows the hold as it is now.
+
+Answers: applied; replay; invalid with insufficient_credits, ttl_seconds_invalid, or what is wrong with an argument.
+
+Example: SELECT hold_id, available FROM hold_credits('ada@example.com', 10, 'render-7', ttl_seconds => 600);$$;
+
+COMMENT ON FUNCTION @extschema@.capture_hold(uuid, bigint) IS $$Spends a hold, the whole of it or (credits) a part, and releases the rest.
+
+Answers: applied; replay (captured with the same credits before); invalid with hold_ended (captured otherwise, released, or run out: status tells), exceeds_hold, credits_not_positive, unknown_hold.
+
+Example: SELECT reason, captured_credits, balance FROM capture_hold('6f1d5d3e-0000-4000-8000-000000000000', 7);$$;
+
+COMMENT ON FUNCTION @extschema@.release_hold(uuid) IS $$Ends a hold without spending: its credits are available again.
+
+Answers: applied; replay (released before); invalid with hold_ended (captured or run out: status tells) or unknown_hold.
+
+Example: SELECT reason, available FROM release_hold('6f1d5d3e-0000-4000-8000-000000000000');$$;
+
+COMMENT ON FUNCTION @extschema@.apply_credit_batch(jsonb) IS $$Applies many operations in one transaction; one row per operation, in their order.
+
+An operation is {"op": "purchase" | "grant" | "spend", ...} with that function's parameters as further keys; expires_at is an ISO 8601 time with an offset. Each is judged on its own, as its single call would be. At most 100,000 operations; [] gives no rows.
+
+Details of its own: operations_not_an_array, too_many_operations (one row for all); operation_malformed, unknown_operation, unknown_parameter, parameter_type_mismatch (one operation's).
+
+Example: SELECT reason, credits FROM apply_credit_batch('[{"op": "grant", "user_id": "7", "credits": 5, "idempotency_key": "b-1"}]');$$;
+
+COMMENT ON FUNCTION billing.expire_credits(integer) IS $$Writes off expired credits and ends holds that ran out, without waiting for the customers' next call.
+
+Looks at max_rows lots and holds at the most and returns how many accounts were settled; accounts locked elsewhere are left for the next run, so several workers may run at once. Nothing depends on it: what has run out never counts as available. Bad input: 22023.
+
+Example: SELECT billing.expire_credits(1000);$$;
+
+COMMENT ON FUNCTION billing.reconcile() IS $$Checks the books against each other; no rows means all is well.
+
+One row for each difference: problem names it, reference the entry, lot or event, expected and found are credits. Reads whole tables: for operators, not for hot paths.
+
+Example: SELECT problem, expected, found FROM billing.reconcile();$$;

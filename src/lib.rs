@@ -27,6 +27,7 @@ pgrx::extension_sql_file!("../sql/customers.sql", name = "customers");
 pgrx::extension_sql_file!("../sql/credits.sql", name = "credits", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/signatures.sql", name = "signatures");
 pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
+pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
     name = "comments",
@@ -38,6 +39,13 @@ pgrx::extension_sql_file!(
         credits::spend_credits,
         credits::credit_balance,
         credits::credit_history,
+        credits::credit_balance_at,
+        credits::reversals::reverse_credit_entry,
+        credits::holds::hold_credits,
+        credits::holds::capture_hold,
+        credits::holds::release_hold,
+        credits::batch::apply_credit_batch,
+        credits::expiry::expire_credits,
         signatures::verify_stripe_signature,
         signatures::verify_paystack_signature,
         signatures::verify_stripe_signature_with,
@@ -58,6 +66,7 @@ pgrx::extension_sql_file!(
         webhooks::allow_account,
         "customers",
         "credits",
+        "reconcile",
     ]
 );
 pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);

@@ -11,13 +11,13 @@ use crate::text::{MAX_REFERENCE_BYTES, is_solid};
 /// A checkout session, read.
 #[derive(Debug)]
 pub struct Session<'a> {
-    id: Cow<'a, str>,
+    id: Option<Cow<'a, str>>,
     paid: bool,
     mode: Mode,
     payment_ref: Option<Cow<'a, str>>,
     pack: bool,
     credits: Option<i64>,
-    money: Option<Money>,
+    money: Result<Option<Money>, Detail>,
     user_id: Option<Cow<'a, str>>,
     client_reference_id: Option<Cow<'a, str>>,
     customer: Option<Cow<'a, str>>,
@@ -41,18 +41,17 @@ pub enum Order {
 }
 
 impl<'a> Session<'a> {
-    /// Reads the session; what is read must have its type, what is not read does not matter.
-    pub fn parse(object: &Object<'a>) -> Result<Session<'a>, Detail> {
+    /// Reads the session; what is odd in it shows when it is needed.
+    pub fn parse(object: &Object<'a>) -> Session<'a> {
         let metadata = object.object("metadata").unwrap_or_default();
-        let id = object.text("id").filter(|id| is_session_id(id)).ok_or(Detail::ObjectMalformed)?;
         let mode = match object.text("mode").as_deref() {
             Some("payment") => Mode::Payment,
             Some("subscription" | "setup") => Mode::LinksOnly,
             _ => Mode::Other,
         };
         let payment_status = object.text("payment_status");
-        Ok(Session {
-            id,
+        Session {
+            id: object.text("id").filter(|id| is_session_id(id)),
             paid: matches!(payment_status.as_deref(), Some("paid" | "no_payment_required")),
             mode,
             payment_ref: object
@@ -60,12 +59,12 @@ impl<'a> Session<'a> {
                 .filter(|id| is_solid(id) && id.len() <= MAX_REFERENCE_BYTES),
             pack: metadata.get("pack").is_some(),
             credits: metadata.get("credits").and_then(positive_integer),
-            money: paid_amount(object)?,
+            money: paid_amount(object),
             user_id: metadata.get("user_id").and_then(text_or_number),
             client_reference_id: object.text("client_reference_id"),
             customer: object.id("customer"),
             email: object.object("customer_details").and_then(|details| details.text("email")),
-        })
+        }
     }
 
     /// Steps 1 and 2: whether it is paid, and what it buys.
@@ -79,7 +78,12 @@ impl<'a> Session<'a> {
             (Mode::Payment, _) if self.pack => {
                 Err(Refusal { reason: Reason::Failed, detail: Detail::UnknownPack })
             }
-            (Mode::Payment, Some(credits)) => Ok(Order::Credits(credits)),
+            (Mode::Payment, Some(credits)) if self.id.is_some() && self.money.is_ok() => {
+                Ok(Order::Credits(credits))
+            }
+            (Mode::Payment, Some(_)) => {
+                Err(Refusal { reason: Reason::Failed, detail: Detail::ObjectMalformed })
+            }
             _ => ignored(Detail::NotACreditPurchase),
         }
     }
@@ -109,9 +113,13 @@ impl<'a> Session<'a> {
         self.payment_ref.as_deref()
     }
 
+    fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
     /// The session's own source, tied to its payment.
     pub fn source(&self) -> Source {
-        Source::of_session(&self.id, self.payment_ref())
+        Source::of_session(self.id(), self.payment_ref())
     }
 
     /// The credit request of the session; its key is derived from the session's id.
@@ -121,8 +129,12 @@ impl<'a> Session<'a> {
             user,
             credits,
             credit_type: Cow::Borrowed(crate::credits::DEFAULT_CREDIT_TYPE),
-            idempotency_key: Cow::Owned(format!("{}stripe:{}", crate::credits::RESERVED_KEY_PREFIX, self.id)),
-            money: self.money.clone(),
+            idempotency_key: Cow::Owned(format!(
+                "{}stripe:{}",
+                crate::credits::RESERVED_KEY_PREFIX,
+                self.id()
+            )),
+            money: self.money.clone().unwrap_or_default(),
             source: Some(self.source()),
             terms: crate::credits::Terms::default(),
         }
@@ -158,7 +170,7 @@ mod tests {
 
     fn order(json: &str) -> Result<Order, Detail> {
         let object = Object::parse(json).unwrap();
-        Session::parse(&object)?.order().map_err(|refusal| refusal.detail)
+        Session::parse(&object).order().map_err(|refusal| refusal.detail)
     }
 
     fn with(members: &str) -> String {
@@ -220,9 +232,11 @@ mod tests {
             r#""amount_total":5,"currency":"euro""#,
             r#""amount_total":5"#,
         ] {
-            assert_eq!(order(&with(members)), Err(Detail::ObjectMalformed), "{members}");
+            let buys = with(&format!(r#""metadata":{{"credits":"1"}},{members}"#));
+            assert_eq!(order(&buys), Err(Detail::ObjectMalformed), "{members}");
+            assert_eq!(order(&with(members)), Err(Detail::NotACreditPurchase), "{members}");
         }
-        assert_eq!(order("{}"), Err(Detail::ObjectMalformed));
+        assert_eq!(order("{}"), Err(Detail::PaymentPending));
     }
 
     #[test]
@@ -233,7 +247,7 @@ mod tests {
                "payment_intent":"pi_1","amount_total":500,"currency":"EUR""#,
         );
         let object = Object::parse(&json).unwrap();
-        let session = Session::parse(&object).unwrap();
+        let session = Session::parse(&object);
         assert_eq!(session.named_users(false), [Identifier::LegacyId(7)]);
         assert_eq!(
             session.other_users(),
@@ -249,6 +263,6 @@ mod tests {
     fn a_number_names_a_user_too() {
         let json = with(r#""metadata":{"user_id":42}"#);
         let object = Object::parse(&json).unwrap();
-        assert_eq!(Session::parse(&object).unwrap().named_users(false), [Identifier::LegacyId(42)]);
+        assert_eq!(Session::parse(&object).named_users(false), [Identifier::LegacyId(42)]);
     }
 }

@@ -1,7 +1,8 @@
 //! The credit ledger: SQL entry points, and the one way that every entry is written.
 
+use billing_core::credits::account::{Account, Part};
 use billing_core::credits::{
-    Balance, EntryKind, RawRequest, Request, Source, credit_type as checked_type, history_rows,
+    EntryKind, RawRequest, Request, Source, credit_type as checked_type, history_rows,
 };
 use billing_core::customers::{Identifier, Uuid};
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
@@ -12,12 +13,18 @@ use pgrx::prelude::*;
 
 use crate::customers::{self, Person};
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, JsonbArgument, Row, RowWriter};
+use crate::pg::{self, Client, JsonbArgument, Row, RowWriter, Time};
 
+mod batch;
+mod expiry;
+mod holds;
+mod ledger;
+mod reversals;
 mod store;
 
+use ledger::Locked;
 pub use store::Origin;
-use store::{Account, Entry, HistoryEntry};
+use store::{AccountKey, Entry, HistoryEntry, Keyed, NewEntry};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -42,7 +49,7 @@ fn apply_credit_purchase(
         amount_minor,
         currency,
         credit_type,
-        expires: expires_at.is_some(),
+        expires_at: expires_at.map(|at| Time::of(at).micros()),
         priority: None,
         metadata: metadata.as_ref().map(JsonbArgument::text),
         source_ref,
@@ -66,7 +73,7 @@ fn grant_credits(
         credits,
         idempotency_key,
         credit_type,
-        expires: expires_at.is_some(),
+        expires_at: expires_at.map(|at| Time::of(at).micros()),
         priority,
         metadata: metadata.as_ref().map(JsonbArgument::text),
         ..RawRequest::default()
@@ -104,8 +111,14 @@ fn credit_balance(
         let Some((customer_id, credit_type)) = reader(client, user_id, credit_type)? else {
             return Ok(CreditBalance::default());
         };
-        let balance = store::balance(client, Account { customer_id, credit_type })?.unwrap_or_default();
-        Ok(CreditBalance { customer_id: Some(customer_id), credit_type: credit_type.to_owned(), balance })
+        let key = AccountKey { customer_id, credit_type };
+        let (account, balance) = ledger::look(client, key)?.unwrap_or_default();
+        Ok(CreditBalance {
+            customer_id: Some(customer_id),
+            credit_type: credit_type.to_owned(),
+            balance,
+            now: Some(account),
+        })
     })?)
 }
 
@@ -123,9 +136,45 @@ fn credit_history(
             return Ok(Vec::new());
         };
         let before = before_entry_id.unwrap_or(i64::MAX);
-        store::history(client, Account { customer_id, credit_type }, before, rows)
+        store::history(client, AccountKey { customer_id, credit_type }, before, rows)
     })?;
     Ok(SetOfIterator::new(entries))
+}
+
+#[pg_extern(stable, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn credit_balance_at(
+    user_id: default!(Option<&str>, "NULL"),
+    at: default!(Option<TimestampWithTimeZone>, "NULL"),
+    credit_type: default!(Option<&str>, "'credits'"),
+) -> Result<CreditBalance, ErrorReport> {
+    Ok(pg::read(|client| {
+        let Some(at) = at.map(Time::of) else { return Ok(CreditBalance::default()) };
+        let Some((customer_id, credit_type)) = reader(client, user_id, credit_type)? else {
+            return Ok(CreditBalance::default());
+        };
+        let balance = balance_at(client, AccountKey { customer_id, credit_type }, at)?;
+        let credit_type = credit_type.to_owned();
+        Ok(CreditBalance { customer_id: Some(customer_id), credit_type, balance, now: None })
+    })?)
+}
+
+/// The balance after the last entry up to and including that time. Times rise with the entries' numbers,
+/// so the entry is found by halving, whatever their count.
+fn balance_at(client: &Client, key: AccountKey, at: Time) -> Result<i64> {
+    let Some(last) = store::last_entry(client, key)? else { return Ok(0) };
+    let (mut low, mut high, mut balance) = (1, last, 0);
+    while low <= high {
+        let middle = i64::midpoint(low, high);
+        match store::first_entry_within(client, key, middle, high)? {
+            Some((entry_id, created_at, balance_after)) if created_at <= at => {
+                balance = balance_after;
+                low = entry_id + 1;
+            }
+            _ => high = middle - 1,
+        }
+    }
+    Ok(balance)
 }
 
 /// Whose credits a reading call asks for; none for bad input and unknown users.
@@ -145,9 +194,32 @@ fn reader<'a>(
 /// Validates and applies a request that a caller made.
 fn answer(kind: EntryKind, raw: &RawRequest, metadata: Option<&JsonbArgument>) -> Result<CreditOutcome> {
     pg::write(|client| match Request::parse(kind, raw, customers::external_ids()) {
-        Ok(request) => apply(client, &request, Origin::default(), metadata),
+        Ok(request) => {
+            let metadata = metadata.map_or(Metadata::None, Metadata::Argument);
+            apply(client, &request, Origin::default(), &metadata)
+        }
         Err(refusal) => Ok(CreditOutcome::refused(refusal)),
     })
+}
+
+/// The metadata of an entry.
+pub enum Metadata<'a> {
+    /// `{}`
+    None,
+    /// As the caller passed it.
+    Argument(&'a JsonbArgument),
+    /// As it stands in a batch.
+    Text(&'a str),
+}
+
+impl Metadata<'_> {
+    fn datum(&self) -> Option<pgrx::datum::DatumWithOid<'_>> {
+        match self {
+            Metadata::None => None,
+            Metadata::Argument(argument) => Some(argument.datum()),
+            Metadata::Text(text) => pg::jsonb(text).map(Into::into),
+        }
+    }
 }
 
 /// What this very call made on the way to an entry, to be taken back if no entry comes of it.
@@ -166,20 +238,31 @@ pub fn apply(
     client: &Client,
     request: &Request,
     origin: Origin,
-    metadata: Option<&JsonbArgument>,
+    metadata: &Metadata,
 ) -> Result<CreditOutcome> {
     let person = customers::find(client, &request.user)?;
-    if let Some(entry) = store::by_key(client, &request.idempotency_key)? {
-        return replay(client, request, &person, entry);
+    apply_as(client, request, &person, origin, metadata)
+}
+
+/// The same for a person already found.
+fn apply_as(
+    client: &Client,
+    request: &Request,
+    person: &Person,
+    origin: Origin,
+    metadata: &Metadata,
+) -> Result<CreditOutcome> {
+    if let Some(keyed) = store::by_key(client, &request.idempotency_key)? {
+        return replay(client, request, person, keyed);
     }
     let mut made = Made::default();
     if is_credited(client, request, origin, &mut made)? {
         take_back(client, request, None, &made)?;
         // By this very request, if the rival that was waited for was one.
-        return standing(client, request, &person)?.ok_or(Error::BrokenInvariant);
+        return standing(client, request, person)?.ok_or(Error::BrokenInvariant);
     }
     let mut customer_id = None;
-    let entered = match admit(client, request, &person, &mut made)? {
+    let entered = match admit(client, request, person, &mut made)? {
         Err(refusal) => Entered::Refused(refusal),
         Ok(id) => {
             customer_id = Some(id);
@@ -192,7 +275,7 @@ pub fn apply(
     take_back(client, request, customer_id, &made)?;
     // A rival with the same key or source may have committed while this call waited for a lock: then
     // its entry is the answer, whatever else would be refused now.
-    match (standing(client, request, &person)?, entered) {
+    match (standing(client, request, person)?, entered) {
         (Some(outcome), _) => Ok(outcome),
         (None, Entered::Refused(refusal)) => Ok(CreditOutcome::refused(refusal)),
         (None, _) => Err(Error::BrokenInvariant),
@@ -260,44 +343,75 @@ fn enter(
     client: &Client,
     request: &Request,
     origin: Origin,
-    metadata: Option<&JsonbArgument>,
+    metadata: &Metadata,
     customer_id: Uuid,
     made: &mut Made,
 ) -> Result<Entered> {
-    let account = Account { customer_id, credit_type: &request.credit_type };
-    let (before, last_entry_at) = match store::lock_balance(client, account)? {
+    let key = AccountKey { customer_id, credit_type: &request.credit_type };
+    let mut locked = match Locked::open(client, key)? {
         Some(locked) => locked,
         None if request.credits < 0 => return Ok(Entered::Refused(invalid(Detail::InsufficientCredits))),
         None => {
-            made.balance = store::insert_balance(client, account, pg::now())?;
-            store::lock_balance(client, account)?.ok_or(Error::BrokenInvariant)?
+            made.balance = store::insert_balance(client, key, pg::now())?;
+            Locked::open(client, key)?.ok_or(Error::BrokenInvariant)?
         }
     };
-    let after = match request.apply_to(before) {
-        Ok(after) => after,
+    // The ledger's own index does not know the keys of holds.
+    if locked.hold_count > 0 && store::is_hold_key(client, &request.idempotency_key)? {
+        return Ok(Entered::Conflict);
+    }
+    let parts = match change(&mut locked, request) {
+        Ok(parts) => parts,
         Err(refusal) => return Ok(Entered::Refused(refusal)),
     };
-    let at = pg::now().max(last_entry_at);
-    let metadata = metadata.map(JsonbArgument::datum);
-    let Some(entry_id) = store::insert_entry(client, customer_id, request, origin, metadata, after, at)?
-    else {
-        return Ok(Entered::Conflict);
+    let new = NewEntry {
+        kind: request.kind,
+        credits: request.credits,
+        balance_after: locked.account.balance,
+        idempotency_key: &request.idempotency_key,
+        fingerprint: request.fingerprint(&customer_id),
+        money: request.money.as_ref(),
+        source: request.source.as_ref(),
+        origin,
+        metadata: metadata.datum(),
+        reverses: None,
+        shortfall: None,
     };
-    store::update_balance(client, account, before.balance, after, at)?;
+    let entry_id = locked.commit(client, 0, |client| {
+        let Some(entry_id) = store::insert_entry(client, key, new, locked.at)? else { return Ok(None) };
+        store::insert_uses(client, entry_id, &parts)?;
+        if request.credits > 0 && request.terms.make_a_lot() {
+            store::insert_lot(client, key, entry_id, request.credits, request.terms)?;
+        }
+        Ok(Some(entry_id))
+    })?;
+    let Some(entry_id) = entry_id else { return Ok(Entered::Conflict) };
     let shown = Shown {
         entry_id,
         customer_id,
         credit_type: request.credit_type.clone().into_owned(),
         credits: request.credits,
-        balance: after,
-        created_at: at.timestamp().ok_or(Error::BrokenInvariant)?,
+        balance: locked.account.balance,
+        created_at: locked.at.timestamp().ok_or(Error::BrokenInvariant)?,
     };
     Ok(Entered::Applied(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(shown) }))
 }
 
+/// What the request does to the account: which lots a spend takes from.
+fn change(locked: &mut Locked, request: &Request) -> std::result::Result<Vec<Part>, Refusal> {
+    if request.credits < 0 {
+        return locked.account.spend(-request.credits, locked.at.micros());
+    }
+    locked.account.add(request.credits)?;
+    if request.terms.make_a_lot() {
+        locked.account.in_lots += request.credits;
+    }
+    Ok(Vec::new())
+}
+
 fn take_back(client: &Client, request: &Request, customer_id: Option<Uuid>, made: &Made) -> Result<()> {
     if let (Some(customer_id), true) = (customer_id, made.balance) {
-        store::discard_balance(client, Account { customer_id, credit_type: &request.credit_type })?;
+        store::discard_balance(client, AccountKey { customer_id, credit_type: &request.credit_type })?;
     }
     if let Some(customer_id) = made.customer {
         customers::discard(client, customer_id)?;
@@ -310,8 +424,8 @@ fn take_back(client: &Client, request: &Request, customer_id: Option<Uuid>, made
 
 /// What the ledger says now of the request's key and source.
 fn standing(client: &Client, request: &Request, person: &Person) -> Result<Option<CreditOutcome>> {
-    if let Some(entry) = store::by_key(client, &request.idempotency_key)? {
-        return replay(client, request, person, entry).map(Some);
+    if let Some(keyed) = store::by_key(client, &request.idempotency_key)? {
+        return replay(client, request, person, keyed).map(Some);
     }
     match &request.source {
         None => Ok(None),
@@ -320,14 +434,15 @@ fn standing(client: &Client, request: &Request, person: &Person) -> Result<Optio
 }
 
 /// The answer to a key that stands: the original's row, if it is the same request.
-fn replay(client: &Client, request: &Request, person: &Person, entry: Entry) -> Result<CreditOutcome> {
-    let same = request.fingerprint(&entry.customer_id).as_slice() == entry.fingerprint
+fn replay(client: &Client, request: &Request, person: &Person, keyed: Keyed) -> Result<CreditOutcome> {
+    if let Keyed::Entry(entry) = keyed
+        && request.fingerprint(&entry.customer_id).as_slice() == entry.fingerprint
         && (*person == Person::Known(entry.customer_id)
-            || customers::is_known_as(client, &request.user, entry.customer_id)?);
-    if !same {
-        return Ok(CreditOutcome::refused(invalid(Detail::IdempotencyKeyReused)));
+            || customers::is_known_as(client, &request.user, entry.customer_id)?)
+    {
+        return Ok(CreditOutcome { reason: Reason::Replay, detail: None, entry: Some(entry.into()) });
     }
-    Ok(CreditOutcome { reason: Reason::Replay, detail: None, entry: Some(entry.into()) })
+    Ok(CreditOutcome::refused(invalid(Detail::IdempotencyKeyReused)))
 }
 
 /// SQL type `credit_outcome`.
@@ -402,7 +517,9 @@ pg::sql_row!(CreditOutcome, "credit_outcome");
 struct CreditBalance {
     customer_id: Option<Uuid>,
     credit_type: String,
-    balance: Balance,
+    balance: i64,
+    /// As it would be if it were settled now; none where another time is asked for.
+    now: Option<Account>,
 }
 
 impl Row for CreditBalance {
@@ -411,12 +528,14 @@ impl Row for CreditBalance {
             row.nulls(7);
             return;
         };
+        let next = self.now.as_ref().and_then(Account::next_expiry);
         row.column(Some(PgUuid::from_bytes(customer_id)))
             .column(Some(self.credit_type))
-            .column(Some(self.balance.balance))
-            .column(Some(self.balance.held))
-            .column(i64::try_from(self.balance.available()).ok())
-            .nulls(2);
+            .column(Some(self.balance))
+            .column(self.now.as_ref().map(|account| account.held))
+            .column(self.now.as_ref().map(Account::available))
+            .column(next.and_then(|(at, _)| Time::of_micros(at).timestamp()))
+            .column(next.map(|(_, credits)| credits));
     }
 }
 

@@ -7,7 +7,7 @@ mod row;
 mod statement;
 
 pub use raw::{
-    Ended, JsonArgument, JsonbArgument, Time, application_user_id_type, jsonb, now, only_free_locks,
+    Ended, Errors, JsonArgument, JsonbArgument, Time, application_user_id_type, jsonb, now, only_free_locks,
     reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};

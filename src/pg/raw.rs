@@ -25,6 +25,16 @@ impl Time {
         Time(time.into_inner())
     }
 
+    /// Of microseconds since the Postgres epoch.
+    pub const fn of_micros(micros: i64) -> Time {
+        Time(micros)
+    }
+
+    /// As microseconds since the Postgres epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
     /// Of Unix seconds; none where a `timestamptz` cannot hold it.
     pub fn of_unix(seconds: i64) -> Option<Time> {
         let micros = seconds.checked_sub(POSTGRES_EPOCH_UNIX)?.checked_mul(MICROS)?;
@@ -149,15 +159,20 @@ pub enum Ended<T, R> {
     Error(String),
 }
 
+/// Which errors a savepoint answers instead of letting them through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Errors {
+    /// None.
+    Through,
+    /// All but those that a caller should retry (classes 40 and 53, 55P03, 57014), that end the session
+    /// (57P..), or that say a row is broken (XX).
+    Answered,
+    /// Those, and 55P03 as [`Ended::Busy`]: it is our own doing ([`only_free_locks`]).
+    AnsweredAndBusy,
+}
+
 /// Runs the body in a savepoint: kept if it says `Ok(Ok(_))`, undone otherwise.
-///
-/// Errors that a caller should retry (classes 40 and 53, 55P03, 57014), that end the session (57P..),
-/// or that say a row is broken (XX) go through. `busy_is_answered`: 55P03 is our own doing
-/// ([`only_free_locks`]) and is answered as [`Ended::Busy`].
-pub fn savepoint<T, R>(
-    busy_is_answered: bool,
-    body: impl FnOnce() -> Result<Result<T, R>>,
-) -> Result<Ended<T, R>> {
+pub fn savepoint<T, R>(errors: Errors, body: impl FnOnce() -> Result<Result<T, R>>) -> Result<Ended<T, R>> {
     // SAFETY: the calls that PL/pgSQL makes for a block with EXCEPTION, in the same order: the memory
     // context and resource owner of before are put back after the subtransaction has ended.
     unsafe {
@@ -180,7 +195,7 @@ pub fn savepoint<T, R>(
             Caught::Nothing(Ok(Ok(value))) => Ok(Ended::Done(value)),
             Caught::Nothing(Ok(Err(refusal))) => Ok(Ended::Refused(refusal)),
             Caught::Nothing(Err(error)) => Err(error),
-            Caught::Cause(cause) => match verdict(&cause, busy_is_answered) {
+            Caught::Cause(cause) => match verdict(&cause, errors) {
                 Some(ended) => Ok(ended),
                 None => cause.rethrow(),
             },
@@ -194,11 +209,14 @@ enum Caught<T> {
 }
 
 /// What an error inside a savepoint is answered with; none if it must go through.
-fn verdict<T, R>(cause: &CaughtError, busy_is_answered: bool) -> Option<Ended<T, R>> {
+fn verdict<T, R>(cause: &CaughtError, errors: Errors) -> Option<Ended<T, R>> {
+    if errors == Errors::Through {
+        return None;
+    }
     let CaughtError::PostgresError(report) = cause else { return None };
     let code = report.sql_error_code();
     if code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
-        return busy_is_answered.then_some(Ended::Busy);
+        return (errors == Errors::AnsweredAndBusy).then_some(Ended::Busy);
     }
     let state = sqlstate(code);
     let goes_through = ["40", "53", "57", "XX"].iter().any(|class| state.starts_with(class));

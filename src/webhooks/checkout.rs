@@ -6,7 +6,7 @@ use billing_core::outcome::{Detail, Reason};
 use billing_core::webhooks::Event;
 
 use super::delivery::{Effect, Setback};
-use crate::credits::{self, CreditOutcome, Origin};
+use crate::credits::{self, CreditOutcome, Metadata, Origin};
 use crate::customers::{self, Link, Person};
 use crate::error::Result;
 use crate::pg::Client;
@@ -21,10 +21,7 @@ type Judged = Result<Effect, Setback>;
 /// Judges a session's event by the steps of the contract: paid, what, whose, price, link.
 pub fn apply(client: &Client, event: &Event, origin: &str) -> Result<Judged> {
     let Some(object) = &event.object else { return Ok(Err(setback(Detail::ObjectMalformed))) };
-    let session = match Session::parse(object) {
-        Ok(session) => session,
-        Err(detail) => return Ok(Err(setback(detail))),
-    };
+    let session = Session::parse(object);
     match session.order() {
         Err(refusal) if refusal.reason == Reason::Ignored => Ok(Ok(ignored(refusal.detail))),
         Err(refusal) => Ok(Err(setback(refusal.detail))),
@@ -75,7 +72,7 @@ fn buy(client: &Client, session: &Session, count: i64, origin: Origin) -> Result
         Person::Known(_) => link(client, &person, code)?,
         _ => None,
     };
-    let credited = credits::apply(client, &session.request(identifier, count), origin, None)?;
+    let credited = credits::apply(client, &session.request(identifier, count), origin, &Metadata::None)?;
     let after = match (&person, &credited.entry) {
         // Somebody new is made by being credited, and linked only then.
         (Person::New(_), Some(entry)) if credited.reason == Reason::Applied => {

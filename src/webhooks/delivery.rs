@@ -137,7 +137,7 @@ fn process(
     payload: &str,
     claim: &Claim,
 ) -> Result<(Answer, Vec<String>)> {
-    match pg::savepoint(false, || effect_of(client, key, event))? {
+    match pg::savepoint(pg::Errors::Answered, || effect_of(client, key, event))? {
         Ended::Done(effect) => {
             let answer = completed(client, key, claim, &effect)?;
             Ok((answer, effect.linked))
@@ -253,7 +253,7 @@ fn process_kept(client: &Client, key: EventKey, payload: &str) -> Result<Vec<Str
             None => Ok(Ok(Vec::new())),
         }
     };
-    match pg::savepoint::<_, Refusal>(true, || pg::only_free_locks(attempt))? {
+    match pg::savepoint::<_, Refusal>(pg::Errors::AnsweredAndBusy, || pg::only_free_locks(attempt))? {
         Ended::Done(linked) => Ok(linked),
         Ended::Busy | Ended::Refused(_) | Ended::Error(_) => Ok(Vec::new()),
     }

@@ -325,7 +325,10 @@ mod tests {
         assert_eq!(account.hold(15, 40).unwrap(), parts(&[(1, 15)]));
         let (ended, written_off) = account.settle(50);
         assert!(ended.is_empty());
-        assert_eq!(written_off, [WriteOff { entry_id: 10, lot_id: 1, credits: 5, balance_after: 25, left: 15 }]);
+        assert_eq!(
+            written_off,
+            [WriteOff { entry_id: 10, lot_id: 1, credits: 5, balance_after: 25, left: 15 }]
+        );
         assert_eq!((account.balance, account.available()), (25, 10));
         assert_eq!(account.end_hold(15, &parts(&[(1, 15)]), 6), parts(&[(1, 6)]));
         assert_eq!((account.balance, account.held), (19, 0));

@@ -298,6 +298,16 @@ pub fn expiry_key(write_off: &account::WriteOff) -> String {
     format!("{RESERVED_KEY_PREFIX}expiry:{}:{}", write_off.lot_id, write_off.left)
 }
 
+/// What a capture's key stands for.
+pub fn capture_fingerprint(hold_id: &Uuid, credits: i64) -> Fingerprint {
+    fingerprint(&[credits], hold_id, &[Some("capture")])
+}
+
+/// What a write-off's key stands for.
+pub fn expiry_fingerprint(write_off: &account::WriteOff) -> Fingerprint {
+    fingerprint(&[write_off.lot_id, write_off.credits], &[0; 16], &[Some("expiry")])
+}
+
 /// Seconds that a hold lives when nothing is said.
 pub const DEFAULT_TTL_SECONDS: i32 = 900;
 /// Seconds that a hold may live: a leap year.
