@@ -2,9 +2,11 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod corpus;
 mod crashes;
 mod deliveries;
 mod races;
+mod raw_bodies;
 mod restore;
 
 fn main() {
@@ -18,6 +20,8 @@ fn main() {
     let mut add = |name: &str, test: fn() -> billing_wire::Tested| trials.push(Trial::test(name, test));
     deliveries::add(&mut add);
     races::add(&mut add);
+    raw_bodies::add(&mut add);
+    corpus::add(&mut add);
     restore::add(&mut add);
     crashes::add(&mut add);
 
