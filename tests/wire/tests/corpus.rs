@@ -25,7 +25,8 @@ fn files() -> Vec<(String, Value)> {
     let mut files = Vec::new();
     for folder in folders() {
         let before = files.len();
-        let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let entries =
+            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for entry in entries {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|extension| extension == "json") {

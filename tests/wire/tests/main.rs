@@ -2,9 +2,12 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod bad_input;
 mod corpus;
 mod crashes;
 mod deliveries;
+mod exits;
+mod plans;
 mod races;
 mod raw_bodies;
 mod restore;
@@ -22,6 +25,9 @@ fn main() {
     races::add(&mut add);
     raw_bodies::add(&mut add);
     corpus::add(&mut add);
+    bad_input::add(&mut add);
+    plans::add(&mut add);
+    exits::add(&mut add);
     restore::add(&mut add);
     crashes::add(&mut add);
 

@@ -39,12 +39,21 @@ fn odd_bodies(tag: &str, user: &str) -> Vec<(&'static str, String)> {
             "keys twice, the last counts",
             plain.replacen('{', r#"{"id":"evt_another","type":"price.created","data":{"object":{}},"#, 1),
         ),
-        ("credits twice", with("", r#","metadata":{"credits":"999999"},"metadata":{"credits":10,"user_id":"USER"}"#)
-            .replace("USER", user)),
+        (
+            "credits twice",
+            with("", r#","metadata":{"credits":"999999"},"metadata":{"credits":10,"user_id":"USER"}"#)
+                .replace("USER", user),
+        ),
         ("escapes", with(r#","note":"\u00e9\ud83d\ude00\/\b\f\"\\""#, "").replace(user, &escaped_user)),
         ("escaped keys", plain.replace(r#""metadata""#, r#""m\u0065t\u0061data""#)),
         ("raw unicode", with(",\"note\":\"é😀\u{2028}\u{200b}\u{feff}\"", "")),
-        ("numbers", with(r#","n":[1e400,10.50,-0,0.1e-400,1E+2,123456789012345678901234567890,-0.0]"#, r#","amount_subtotal":1e400"#)),
+        (
+            "numbers",
+            with(
+                r#","n":[1e400,10.50,-0,0.1e-400,1E+2,123456789012345678901234567890,-0.0]"#,
+                r#","amount_subtotal":1e400"#,
+            ),
+        ),
         ("a lone surrogate", with(r#","note":"\ud800","other":"\udc00\ud800""#, "")),
         ("an escaped nul", with(r#","note":"a\u0000b""#, r#","client_reference_id":"\u0000""#)),
         ("deep arrays", with(&format!(r#","deep":{deep}"#), &format!(r#","deep":{deep}"#))),
@@ -136,7 +145,9 @@ async fn http_statuses() {
 
     // 400: the signature.
     expect(gateway, &body, "", 400, "invalid / signature_missing").await;
-    for malformed in ["x", "t=,v1=", "t=1,t=2,v1=00", "t=01,v1=00", "t=-1,v1=00", "v1=00", "t=9999999999999999999999"] {
+    for malformed in
+        ["x", "t=,v1=", "t=1,t=2,v1=00", "t=01,v1=00", "t=-1,v1=00", "v1=00", "t=9999999999999999999999"]
+    {
         expect(gateway, &body, malformed, 400, "invalid / signature_malformed").await;
     }
     let now = stripe::now();
@@ -154,7 +165,8 @@ async fn http_statuses() {
         expect(gateway, &body, &mismatch, 400, "invalid / signature_mismatch").await;
     }
     for at in [now - 310, now + 310, 0, i64::MAX] {
-        expect(gateway, &body, &stripe::header_at(&body, SECRET, at), 400, "invalid / signature_expired").await;
+        expect(gateway, &body, &stripe::header_at(&body, SECRET, at), 400, "invalid / signature_expired")
+            .await;
     }
     // 400: the form.
     for no_event in ["{}", "[]", "null", "7", r#""x""#, r#"{"id":"evt_1","type":"x"}"#] {
@@ -181,7 +193,8 @@ async fn http_statuses() {
     expect(gateway, &unhandled, &stripe::header(&unhandled), 200, "replay").await;
     let unpaid = completed("status_4", json!({"payment_status": "unpaid"}));
     expect(gateway, &unpaid, &stripe::header(&unpaid), 200, "ignored / payment_pending").await;
-    let thin = json!({"id": "evt_status_5", "object": "v2.core.event", "type": "v1.billing.meter.x"}).to_string();
+    let thin =
+        json!({"id": "evt_status_5", "object": "v2.core.event", "type": "v1.billing.meter.x"}).to_string();
     expect(gateway, &thin, &stripe::header(&thin), 200, "ignored / thin_event").await;
     settings(&database, &mut client).await;
 }
@@ -205,7 +218,11 @@ async fn settings(database: &Database, client: &mut Session) {
     expect(&mut gateway, &body, &stripe::header(&body), 500, "failed / unknown_user").await;
     expect(&mut gateway, &body, &stripe::header(&body), 500, "failed / unknown_user").await;
     expect(&mut gateway, &body, &stripe::header(&body), 500, "duplicate / dead").await;
-    let kept = database.admin().await.number("SELECT count(*) FROM billing.webhook_events WHERE payload IS NOT NULL").await;
+    let kept = database
+        .admin()
+        .await
+        .number("SELECT count(*) FROM billing.webhook_events WHERE payload IS NOT NULL")
+        .await;
     assert_eq!(kept, 1, "only the one that died while bodies were kept");
 
     // The smallest tolerance means zero seconds, not "no check".
