@@ -44,8 +44,11 @@ struct Slice {
 }
 
 /// Each measurement of a round is done in so many parts, taken in turns with the other contenders': what
-/// slows the machine or the disk down for a moment hits all of them.
-const SLICES: usize = 5;
+/// slows the machine or the disk down for a moment hits all of them. Several clients need longer parts,
+/// because they end one after the other.
+const fn slices(clients: usize) -> usize {
+    if clients == 1 { 25 } else { 5 }
+}
 
 /// Calls of each session before anything is measured: plans and caches are as they will stay.
 const WARM_UP_CALLS: usize = 50;
@@ -80,14 +83,14 @@ impl Contender {
 
     /// Calls until plans and caches are warm.
     pub async fn warm_up(&self, world: &World) -> Result<(), Failure> {
-        if self.call.kind == Kind::Webhook {
-            webhook::sign(world, WARM_UP_CALLS * self.sessions.len())?;
-        }
         self.calls(world, WARM_UP_CALLS).await
     }
 
     /// So many calls of each session.
     pub async fn calls(&self, world: &World, count: usize) -> Result<(), Failure> {
+        if self.call.kind == Kind::Webhook {
+            webhook::sign(world, count * self.sessions.len())?;
+        }
         let run = async |(seed, session): (usize, &Session)| -> Result<(), Failure> {
             let mut random = Random::new(seed as u64);
             for _ in 0..count {
@@ -168,17 +171,18 @@ pub async fn in_turns(
     seconds: f64,
 ) -> Result<Vec<Vec<Sample>>, Failure> {
     let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
+    let turns = slices(clients);
     for round in 0..rounds {
-        let mut slices = vec![Vec::with_capacity(SLICES); contenders.len()];
-        for turn in 0..SLICES {
+        let mut slices = vec![Vec::with_capacity(turns); contenders.len()];
+        for turn in 0..turns {
             let mut order: Vec<usize> = (0..contenders.len()).collect();
-            order.rotate_left((round * SLICES + turn) / 2 % contenders.len());
+            order.rotate_left((round * turns + turn) / 2 % contenders.len());
             if (round + turn) % 2 == 1 {
                 order.reverse();
             }
             for index in order {
                 let contender = &contenders[index];
-                slices[index].push(contender.measure(world, clients, seconds / SLICES as f64).await?);
+                slices[index].push(contender.measure(world, clients, seconds / turns as f64).await?);
             }
         }
         for (samples, slices) in samples.iter_mut().zip(&slices) {
