@@ -153,7 +153,7 @@ async fn run() -> Result<bool, Failure> {
     std::fs::write(REPORT_FILE, format!("{json:#}\n"))?;
     progress("done; the same figures are in target/bench.json");
     match report.missed() {
-        0 => println!("\nall requirements met"),
+        0 => println!("\nno requirement missed"),
         missed => println!("\n{missed} requirements missed"),
     }
     Ok(report.missed() == 0 || !options.require)

@@ -35,6 +35,21 @@ pub struct Sample {
     pub cpu_micros_per_call: Option<f64>,
 }
 
+/// A part of a measurement.
+#[derive(Clone, Copy)]
+struct Slice {
+    calls: u64,
+    seconds: f64,
+    cpu_nanos: Option<u64>,
+}
+
+/// Each measurement of a round is done in so many parts, taken in turns with the other contenders': what
+/// slows the machine or the disk down for a moment hits all of them. Several clients need longer parts,
+/// because they end one after the other.
+const fn slices(clients: usize) -> usize {
+    if clients == 1 { 25 } else { 5 }
+}
+
 /// Calls of each session before anything is measured: plans and caches are as they will stay.
 const WARM_UP_CALLS: usize = 50;
 
@@ -68,14 +83,14 @@ impl Contender {
 
     /// Calls until plans and caches are warm.
     pub async fn warm_up(&self, world: &World) -> Result<(), Failure> {
-        if self.call.kind == Kind::Webhook {
-            webhook::sign(world, WARM_UP_CALLS * self.sessions.len())?;
-        }
         self.calls(world, WARM_UP_CALLS).await
     }
 
     /// So many calls of each session.
     pub async fn calls(&self, world: &World, count: usize) -> Result<(), Failure> {
+        if self.call.kind == Kind::Webhook {
+            webhook::sign(world, count * self.sessions.len())?;
+        }
         let run = async |(seed, session): (usize, &Session)| -> Result<(), Failure> {
             let mut random = Random::new(seed as u64);
             for _ in 0..count {
@@ -88,9 +103,9 @@ impl Contender {
     }
 
     /// Calls from so many sessions at once for so long.
-    async fn measure(&self, world: &World, clients: usize, seconds: f64) -> Result<Sample, Failure> {
+    async fn measure(&self, world: &World, clients: usize, seconds: f64) -> Result<Slice, Failure> {
         if self.call.kind == Kind::Webhook {
-            webhook::sign(world, (self.pace.get() * seconds * 1.5) as usize + 100)?;
+            webhook::sign(world, (self.pace.get() * seconds * 2.0) as usize + 20 * clients)?;
         }
         let sessions = &self.sessions[..clients];
         let cpu_before = cpu_nanos(sessions);
@@ -108,13 +123,23 @@ impl Contender {
             Ok(calls)
         };
         let calls: u64 = try_join_all(sessions.iter().enumerate().map(run)).await?.into_iter().sum();
-        let calls_per_second = calls as f64 / start.elapsed().as_secs_f64();
-        let cpu = cpu_nanos(sessions).zip(cpu_before).map(|(after, before)| after - before);
-        self.pace.set(calls_per_second);
-        Ok(Sample {
-            calls_per_second,
-            cpu_micros_per_call: cpu.map(|nanos| nanos as f64 / 1_000.0 / calls as f64),
-        })
+        let seconds = start.elapsed().as_secs_f64();
+        self.pace.set(calls as f64 / seconds);
+        let cpu_nanos = cpu_nanos(sessions).zip(cpu_before).map(|(after, before)| after - before);
+        Ok(Slice { calls, seconds, cpu_nanos })
+    }
+}
+
+impl Slice {
+    /// The parts of one measurement as a whole.
+    fn whole(slices: &[Slice]) -> Sample {
+        let calls = slices.iter().map(|slice| slice.calls).sum::<u64>() as f64;
+        let seconds: f64 = slices.iter().map(|slice| slice.seconds).sum();
+        let cpu: Option<u64> = slices.iter().map(|slice| slice.cpu_nanos).sum();
+        Sample {
+            calls_per_second: calls / seconds,
+            cpu_micros_per_call: cpu.map(|nanos| nanos as f64 / 1_000.0 / calls),
+        }
     }
 }
 
@@ -137,7 +162,7 @@ fn cpu_nanos(sessions: &[Session]) -> Option<u64> {
         .sum()
 }
 
-/// Measures every contender once a round, the order turned round by round.
+/// Measures every contender once a round, in turns whose order changes.
 pub async fn in_turns(
     contenders: &[Contender],
     world: &World,
@@ -146,14 +171,22 @@ pub async fn in_turns(
     seconds: f64,
 ) -> Result<Vec<Vec<Sample>>, Failure> {
     let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
+    let turns = slices(clients);
     for round in 0..rounds {
-        let mut order: Vec<usize> = (0..contenders.len()).collect();
-        order.rotate_left(round / 2 % contenders.len());
-        if round % 2 == 1 {
-            order.reverse();
+        let mut slices = vec![Vec::with_capacity(turns); contenders.len()];
+        for turn in 0..turns {
+            let mut order: Vec<usize> = (0..contenders.len()).collect();
+            order.rotate_left((round * turns + turn) / 2 % contenders.len());
+            if (round + turn) % 2 == 1 {
+                order.reverse();
+            }
+            for index in order {
+                let contender = &contenders[index];
+                slices[index].push(contender.measure(world, clients, seconds / turns as f64).await?);
+            }
         }
-        for index in order {
-            samples[index].push(contenders[index].measure(world, clients, seconds).await?);
+        for (samples, slices) in samples.iter_mut().zip(&slices) {
+            samples.push(Slice::whole(slices));
         }
     }
     Ok(samples)

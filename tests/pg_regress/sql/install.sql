@@ -22,6 +22,8 @@ SELECT name AS without_pinned_path FROM members WHERE NOT coalesce(proconfig @> 
 -- Every parameter has a default, so that a call that omits one is answered with a row. (The endpoint's only one has no name.)
 SELECT name AS without_defaults FROM members WHERE pronargs <> pronargdefaults;
 SELECT reason, detail FROM grant_credits(credits => 5);
+-- Each says what it is for, and how to call it.
+SELECT name AS undescribed FROM members WHERE coalesce(obj_description(oid, 'pg_proc'), '') = '' OR (obj_description(oid, 'pg_proc') !~ 'Example: ' AND result <> 'trigger');
 -- No name stands for two functions: PostgREST would have to choose.
 SELECT name AS twice FROM members GROUP BY name, schema HAVING count(*) > 1;
 

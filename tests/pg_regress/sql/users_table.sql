@@ -26,9 +26,7 @@ SELECT billing.set_users_table('auth.users', NULL, 'email');
 SELECT billing.set_users_table(NULL, 'id', 'email');
 SELECT billing.set_users_table('auth.users; drop table auth.users', 'id', 'email');
 \echo :LAST_ERROR_SQLSTATE
-SET client_min_messages = warning;
 SELECT billing.set_users_table('auth.users', 'id', 'email');
-RESET client_min_messages;
 
 -- Nothing was granted on the table: a view of whoever called reads it, and shows two columns.
 SELECT has_table_privilege('billing_owner', 'auth.users', 'SELECT') AS owner_reads_table,
@@ -131,6 +129,7 @@ SELECT billing.set_users_table('public.staff', 'id');
 SELECT found FROM resolve_billing_user('user_2abc');
 SELECT billing.set_users_table();
 SELECT reason, detail FROM grant_credits('99', 1, 'welcome');
+SELECT billing.set_users_table();
 SELECT to_regclass('billing.application_users') IS NULL AS gone;
 
 -- 9. Only a superuser names it: nobody else may so much as call it.

@@ -169,9 +169,8 @@ pub async fn check_tables(admin: &Admin) {
 
 /// Every balance, by `customer_id type`.
 pub async fn balances(admin: &Admin) -> HashMap<String, i64> {
-    let rows = admin
-        .texts("SELECT customer_id || ' ' || credit_type || ' ' || balance FROM billing.balances")
-        .await;
+    let rows =
+        admin.texts("SELECT customer_id || ' ' || credit_type || ' ' || balance FROM billing.balances").await;
     let split = |row: &String| {
         let (account, balance) = row.rsplit_once(' ').expect("three columns");
         (account.to_owned(), balance.parse().expect("a balance"))

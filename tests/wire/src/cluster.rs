@@ -112,6 +112,13 @@ impl Cluster {
 
     /// Kills one backend as the system's memory killer would; the server restarts itself.
     pub fn kill(&self, pid: u32) -> bool {
+        // The number may be another process's by now.
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let server = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        if server.is_empty() || parent.map(str::trim) != server.lines().next() {
+            return false;
+        }
         self.killed.lock().expect("killed").insert(pid);
         Command::new("kill").args(["-9", &pid.to_string()]).status().is_ok_and(|status| status.success())
     }
@@ -132,9 +139,9 @@ impl Cluster {
     fn complaints(&self) -> Vec<String> {
         let killed = self.killed.lock().expect("killed");
         let expected = |line: &str| {
-            killed.iter().any(|pid| {
-                line.contains(&format!("server process (PID {pid}) was terminated by signal 9"))
-            })
+            killed
+                .iter()
+                .any(|pid| line.contains(&format!("server process (PID {pid}) was terminated by signal 9")))
         };
         let wrong = |line: &&str| {
             let lower = line.to_lowercase();

@@ -72,6 +72,41 @@ impl Admin {
         self.text(&format!("SELECT concat_ws(', ', {})", counts.join(", "))).await.expect("counts")
     }
 
+    /// Calls as the application, in a transaction that is rolled back: the rows, and how many rows the call
+    /// wrote to tables of schema billing. `read_only`: in a transaction that may not write at all.
+    pub async fn probe(&self, call: &Call, read_only: bool) -> Tried<(Vec<Answer>, i64)> {
+        let mode = if read_only { "READ ONLY" } else { "READ WRITE" };
+        let client = &self.client;
+        // What earlier transactions of the session wrote may still be counted in: the difference is the call's.
+        let written = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint
+                       FROM pg_stat_xact_user_tables WHERE schemaname = 'billing'";
+        client.batch_execute(&format!("BEGIN {mode}")).await?;
+        let before: i64 = client.query_one(written, &[]).await?.get(0);
+        client.batch_execute("SET LOCAL ROLE wire_application").await?;
+        let values: Vec<&(dyn ToSql + Sync)> =
+            call.arguments.iter().map(|(_, _, value)| value as &(dyn ToSql + Sync)).collect();
+        let rows = match client.query(&call.sql(), &values).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                client.batch_execute("ROLLBACK").await?;
+                return Err(error);
+            }
+        };
+        client.batch_execute("RESET ROLE").await?;
+        let after: i64 = client.query_one(written, &[]).await?.get(0);
+        client.batch_execute("ROLLBACK").await?;
+        Ok((rows.iter().map(|row| Answer::parse(row.get(0)).checked()).collect(), after - before))
+    }
+
+    /// What EXPLAIN says of the call as the application makes it, and whether it took a transaction id.
+    pub async fn explain(&self, call: &Call) -> (Vec<String>, bool) {
+        self.run("BEGIN; SET LOCAL ROLE wire_application").await;
+        let lines = self.texts(&format!("EXPLAIN (ANALYZE, WAL, TIMING OFF) {}", call.literal_sql())).await;
+        let id = self.text("SELECT pg_current_xact_id_if_assigned()::text").await;
+        self.run("COMMIT").await;
+        (lines.into_iter().flatten().collect(), id.is_some())
+    }
+
     /// Ends the connection, and waits until it has ended.
     pub async fn close(self) {
         drop(self.client);
@@ -408,6 +443,13 @@ impl Session {
     /// Ends the connection.
     pub fn disconnect(&mut self) {
         self.connection = None;
+    }
+
+    /// Prepares every statement anew, as a driver does after a change of the schema.
+    pub fn forget_statements(&mut self) {
+        if let Some((_, statements)) = &mut self.connection {
+            statements.clear();
+        }
     }
 
     async fn prepared(&mut self, sql: &str) -> Tried<Statement> {

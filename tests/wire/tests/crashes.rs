@@ -175,7 +175,9 @@ async fn disturb(cluster: &Arc<Cluster>, pids: &Mutex<HashMap<usize, u32>>) -> u
 async fn everything_acknowledged_is_there(database: &Database, sent: &[Sent]) -> Vec<String> {
     let admin = database.admin().await;
     let rows = admin
-        .texts("SELECT concat_ws('|', entry_id, credits, balance_after) FROM billing.ledger ORDER BY entry_id")
+        .texts(
+            "SELECT concat_ws('|', entry_id, credits, balance_after) FROM billing.ledger ORDER BY entry_id",
+        )
         .await;
     let rows: std::collections::HashSet<String> = rows.into_iter().flatten().collect();
     let mut lost = Vec::new();

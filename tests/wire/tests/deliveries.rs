@@ -156,8 +156,7 @@ fn model(random: &mut StdRng, people: &[User], facts: usize) -> Model {
                     let id = format!("evt_{number}_{tag}_{event_type}");
                     let event_type = format!("checkout.session.{event_type}");
                     let event = stripe::event(&id, &event_type, session.clone());
-                    let body =
-                        if random.random() { event.to_string() } else { format!("{event:#}\n") };
+                    let body = if random.random() { event.to_string() } else { format!("{event:#}\n") };
                     add(id, Telling::Event(body));
                 }
                 // The application credits it too, at its success page, by the session or by the payment.
@@ -228,7 +227,10 @@ async fn send(client: &mut Session, gateway: &mut Session, books: &mut Books, me
     };
     let why = answer.why();
     let nonsense = message.fact.starts_with("nothing");
-    assert!(if nonsense { why.starts_with("invalid") } else { allowed.contains(&why.as_str()) }, "{answer:?}");
+    assert!(
+        if nonsense { why.starts_with("invalid") } else { allowed.contains(&why.as_str()) },
+        "{answer:?}"
+    );
     books.note(&message.fact, &message.name, &answer);
 }
 

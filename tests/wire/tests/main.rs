@@ -2,9 +2,14 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod bad_input;
+mod corpus;
 mod crashes;
 mod deliveries;
+mod exits;
+mod plans;
 mod races;
+mod raw_bodies;
 mod restore;
 
 fn main() {
@@ -18,6 +23,11 @@ fn main() {
     let mut add = |name: &str, test: fn() -> billing_wire::Tested| trials.push(Trial::test(name, test));
     deliveries::add(&mut add);
     races::add(&mut add);
+    raw_bodies::add(&mut add);
+    corpus::add(&mut add);
+    bad_input::add(&mut add);
+    plans::add(&mut add);
+    exits::add(&mut add);
     restore::add(&mut add);
     crashes::add(&mut add);
 

@@ -253,8 +253,7 @@ fn one_of_events(answers: &[Answer]) {
 
 async fn registrations(database: &Database, rivals: &mut Rivals, random: &mut StdRng) {
     let tag = random.random::<u64>();
-    let (user_id, email, code) =
-        (uuid(random), format!("new.{tag}@wire.example"), format!("cus_new{tag}"));
+    let (user_id, email, code) = (uuid(random), format!("new.{tag}@wire.example"), format!("cus_new{tag}"));
     let call = Call::register(&user_id).email(&email).customer(&code);
     one_of(&rivals.all_the_same(Move::Call(call)).await, "replay");
 

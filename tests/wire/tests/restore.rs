@@ -122,7 +122,11 @@ fn restore(into: &Database, format: &str, file: &std::path::Path) {
     let file = file.to_string_lossy();
     if format == "plain" {
         let stop = "ON_ERROR_STOP=1";
-        tool("psql", &into.cluster, &["-q", "-X", "-v", stop, "-d", &into.name, "-o", "/dev/null", "-f", &file]);
+        tool(
+            "psql",
+            &into.cluster,
+            &["-q", "-X", "-v", stop, "-d", &into.name, "-o", "/dev/null", "-f", &file],
+        );
     } else {
         tool("pg_restore", &into.cluster, &["-e", "-d", &into.name, &file]);
     }

@@ -1,0 +1,87 @@
+-- Every function of the extension, one by one: who may execute it, whether it runs as its owner, whether it reads only.
+-- A function without a line here fails the first test.
+BEGIN;
+\ir fixtures/helpers.sql
+SELECT no_plan();
+
+-- may: the group roles that may execute it, beside billing_owner. volatility: v writes, s reads, i computes.
+CREATE TEMP TABLE expected (signature text PRIMARY KEY, volatility "char", definer boolean, may text[]);
+INSERT INTO expected VALUES
+    -- people
+    ('resolve_billing_user(text)', 's', true, '{service}'),
+    ('register_billing_user(uuid, text, bigint, text, text, text)', 'v', true, '{service}'),
+    ('billing.set_users_table(text, text, text)', 'v', false, '{}'),
+    -- credits
+    ('apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamp with time zone, jsonb, text)', 'v', true, '{service}'),
+    ('grant_credits(text, bigint, text, text, timestamp with time zone, integer, jsonb)', 'v', true, '{service}'),
+    ('spend_credits(text, bigint, text, text, jsonb)', 'v', true, '{service}'),
+    ('credit_balance(text, text)', 's', true, '{service}'),
+    ('credit_history(text, integer, bigint, text)', 's', true, '{service}'),
+    ('billing.refuse_ledger_change()', 'v', false, '{}'),
+    -- signatures
+    ('verify_stripe_signature(text, text, integer)', 's', true, '{service}'),
+    ('verify_paystack_signature(text, text)', 's', true, '{service}'),
+    ('billing.verify_stripe_signature_with(bytea, text, text[], integer, timestamp with time zone)', 's', false, '{}'),
+    ('billing.verify_paystack_signature_with(bytea, text, text[])', 'i', false, '{}'),
+    ('billing.sign_stripe_payload(text, text, timestamp with time zone)', 's', false, '{}'),
+    ('billing.sign_paystack_payload(text, text)', 'i', false, '{}'),
+    ('billing.add_webhook_secret(text, text, timestamp with time zone)', 'v', true, '{}'),
+    ('billing.retire_webhook_secret(bigint, timestamp with time zone)', 'v', true, '{}'),
+    -- webhooks
+    ('stripe_webhook(json)', 'v', true, '{service, webhook}'),
+    ('process_stripe_webhook(text, text)', 'v', true, '{service}'),
+    ('claim_stripe_event(text, text, jsonb, integer)', 'v', true, '{service}'),
+    ('complete_stripe_event(text, uuid, jsonb)', 'v', true, '{service}'),
+    ('fail_stripe_event(text, uuid, text, integer)', 'v', true, '{service}'),
+    ('claim_webhook_event(text, text, text, jsonb, integer)', 'v', true, '{service}'),
+    ('complete_webhook_event(text, text, uuid, jsonb)', 'v', true, '{service}'),
+    ('fail_webhook_event(text, text, uuid, text, integer)', 'v', true, '{service}'),
+    ('billing.allow_account(text, boolean)', 'v', true, '{}'),
+    ('billing.revive_event(text, text)', 'v', true, '{}');
+
+SELECT set_eq('SELECT signature FROM tap.functions', 'SELECT signature FROM expected', 'these functions, no others');
+
+-- Who may execute what, as Postgres judges it: by own right, by PUBLIC, by membership.
+SELECT set_eq(
+    $$ SELECT r.role, f.signature FROM tap.roles r, tap.functions f WHERE has_function_privilege(r.role, f.oid, 'EXECUTE') $$,
+    $$ SELECT r.role, e.signature FROM tap.roles r, expected e
+       WHERE r.stands_for = 'owner' OR r.stands_for = ANY (e.may) $$,
+    'EXECUTE is with these roles, no others');
+SELECT set_eq(
+    $$ SELECT DISTINCT coalesce(pg_get_userbyid(nullif(a.grantee, 0))::text, 'PUBLIC') AS grantee, f.signature, a.is_grantable
+       FROM tap.functions f, aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a WHERE a.grantee <> f.proowner $$,
+    $$ SELECT 'billing_' || who AS grantee, e.signature, false AS is_grantable FROM expected e, unnest(e.may) who $$,
+    'EXECUTE is granted to group roles, without grant option, whatever the default privileges say');
+
+SELECT set_eq('SELECT signature, provolatile FROM tap.functions', 'SELECT signature, volatility FROM expected', 'volatility');
+SELECT set_eq('SELECT signature, prosecdef FROM tap.functions', 'SELECT signature, definer FROM expected', 'security definer');
+SELECT is_empty('SELECT signature FROM tap.functions WHERE proowner <> ''billing_owner''::regrole', 'all belong to billing_owner');
+SELECT is_empty(
+    $$ SELECT signature FROM tap.functions WHERE proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}' $$,
+    'every search_path is pg_catalog, pg_temp');
+SELECT is_empty('SELECT signature FROM tap.functions WHERE proisstrict', 'a null argument never gives a null row');
+SELECT is_empty('SELECT signature FROM tap.functions WHERE prosecdef AND proparallel = ''s''',
+    'what runs as its owner stays in the leader');
+
+-- Every parameter has a default, and no name is there twice: PostgREST need not choose.
+SELECT is_empty(
+    $$ SELECT f.signature FROM tap.functions f JOIN pg_proc p USING (oid)
+       WHERE p.pronargdefaults <> p.pronargs AND p.prorettype <> 'trigger'::regtype AND p.proname NOT LIKE '%\_webhook' $$,
+    'every parameter has a default');
+SELECT is_empty(
+    $$ SELECT p.proname FROM tap.functions f JOIN pg_proc p USING (oid) GROUP BY p.proname HAVING count(*) > 1 $$,
+    'no function is overloaded');
+SELECT is_empty(
+    $$ SELECT f.signature FROM tap.functions f JOIN pg_proc p USING (oid)
+       WHERE NOT f.internal AND p.prorettype NOT IN (SELECT oid FROM tap.types) AND p.prorettype <> 'boolean'::regtype $$,
+    'clients get a row of a composite type');
+SELECT is(p.proargnames, NULL, 'the endpoint''s parameter is unnamed: PostgREST passes the raw body')
+    FROM pg_proc p WHERE p.oid = 'public.stripe_webhook(json)'::regprocedure;
+
+SELECT is_empty('SELECT signature FROM tap.functions WHERE obj_description(oid, ''pg_proc'') IS NULL', 'every function has a comment');
+SELECT is_empty(
+    $$ SELECT signature FROM tap.functions WHERE split_part(obj_description(oid, 'pg_proc'), E'\n', 1) !~ '^[A-Z].*[.]$' $$,
+    'the first line of each comment is a sentence: OpenAPI''s summary');
+
+SELECT * FROM finish();
+ROLLBACK;

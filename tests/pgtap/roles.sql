@@ -1,0 +1,70 @@
+-- The group roles, who is a member of them, and what each may really do: by calling, not by asking the catalogue.
+BEGIN;
+\ir fixtures/helpers.sql
+SELECT no_plan();
+
+SELECT set_eq(
+    $$ SELECT rolname, rolsuper, rolcanlogin, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication FROM pg_roles
+       WHERE rolname LIKE 'billing\_%' $$,
+    $$ SELECT name::name, false AS super, false AS login, false AS createrole, false AS createdb, false AS bypassrls, false AS replication
+       FROM unnest('{billing_owner,billing_service,billing_webhook,billing_user,billing_monitor}'::text[]) name $$,
+    'five group roles, none of which can log in or has a special right');
+SELECT set_eq(
+    $$ SELECT m.member::regrole::text AS member, m.roleid::regrole::text AS granted, m.admin_option FROM pg_auth_members m
+       WHERE m.roleid::regrole::text LIKE 'billing\_%' $$,
+    $$ SELECT member, granted, false AS admin_option FROM (VALUES ('service_role', 'billing_service'), ('authenticated', 'billing_user')) AS m (member, granted)
+       WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = member) $$,
+    'Supabase''s roles, where they are, are members of their groups');
+SELECT is_empty($$ SELECT roleid::regrole FROM pg_auth_members WHERE member::regrole::text LIKE 'billing\_%' $$,
+    'the group roles are members of nothing');
+
+SELECT isnt(billing.add_webhook_secret('stripe', 'whsec_test'), NULL, 'a secret');
+
+-- Each function called with nothing but nulls, as every role: a row, or 42501.
+CREATE TEMP TABLE calls AS
+    SELECT f.oid, f.signature, format('SELECT * FROM %s(%s)', f.oid::regproc,
+        (SELECT string_agg('NULL::' || format_type(t, NULL), ', ' ORDER BY n)
+         FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n))) AS statement
+    FROM tap.functions f JOIN pg_proc p USING (oid) WHERE p.prorettype <> 'trigger'::regtype;
+SELECT is(
+    (SELECT string_agg(r.role || ' ' || c.signature, ', ') FROM tap.roles r, calls c
+     WHERE (tap.attempt(r.role, c.statement) = '42501')
+        = (has_function_privilege(r.role, c.oid, 'EXECUTE')
+           AND (c.signature !~ '^billing\.' OR has_schema_privilege(r.role, 'billing', 'USAGE')))
+        -- set_users_table runs as its caller and makes a view as such
+        AND c.signature !~ 'set_users_table'),
+    NULL, 'calling agrees with the catalogue');
+SELECT is(
+    (SELECT string_agg(DISTINCT tap.attempt('billing_service', c.statement) || ' ' || c.signature, ', ') FROM calls c
+     WHERE c.signature !~ '^billing\.' AND tap.attempt('billing_service', c.statement) <> 'ok'),
+    NULL, 'whatever billing_service calls with nulls answers with a row');
+
+-- No role reads the tables; billing_monitor sees that there is a secret, not which.
+SELECT is_empty(
+    $$ SELECT r.role, t.name FROM tap.roles r, tap.relations t
+       WHERE r.role <> 'billing_owner' AND t.relkind <> 'S'
+         AND NOT (r.role = 'billing_monitor' AND t.relkind = 'v')
+         AND tap.attempt(r.role, 'SELECT * FROM ' || t.name) <> '42501' $$,
+    'reading a table is refused');
+SELECT is(tap.attempt('billing_monitor', 'SELECT * FROM billing.webhook_secret_list'), 'ok', 'billing_monitor sees the list of secrets');
+SELECT is_empty($$ SELECT webhook_secret_list FROM billing.webhook_secret_list WHERE webhook_secret_list::text LIKE '%whsec%' $$,
+    'which shows none');
+SELECT is(tap.attempt('billing_monitor', 'SELECT secret FROM billing.webhook_secrets'), '42501', 'and not the secrets');
+
+-- Row security is the second wall: with the tables granted, a stranger still sees no row.
+SELECT ok((SELECT applied FROM grant_credits('a@example.com', 5, 'key')), 'credits of somebody');
+CREATE FUNCTION tap.seen(role_name text, relation text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE n bigint;
+BEGIN
+    EXECUTE format('SET LOCAL ROLE %I', role_name);
+    EXECUTE 'SELECT count(*) FROM ' || relation INTO n;
+    RESET ROLE;
+    RETURN n;
+END $$;
+GRANT USAGE ON SCHEMA billing TO fresh;
+GRANT SELECT ON ALL TABLES IN SCHEMA billing TO fresh;
+SELECT is(tap.seen('fresh', name), 0::bigint, 'with SELECT granted, ' || name || ' shows a stranger nothing')
+    FROM tap.relations WHERE relkind = 'r';
+
+SELECT * FROM finish();
+ROLLBACK;
