@@ -20,13 +20,15 @@ COMMENT ON COLUMN billing.balances.hold_count IS 'Holds ever made: zero spares l
 COMMENT ON COLUMN billing.balances.last_entry_at IS 'created_at of the last entry: the next one is never earlier.';
 COMMENT ON COLUMN billing.balances.credit_type IS 'Name of the kind of credits.';
 
+-- reverses has no foreign key: nothing is ever deleted here, and a table that references itself makes
+-- pg_dump warn of circular constraints.
 CREATE TABLE billing.ledger (
     entry_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at timestamptz NOT NULL,
     credits bigint NOT NULL,
     balance_after bigint NOT NULL CHECK (balance_after >= 0),
     amount_minor bigint,
-    reverses bigint REFERENCES billing.ledger,
+    reverses bigint,
     shortfall bigint,
     customer_id uuid NOT NULL,
     livemode boolean,
