@@ -1,23 +1,28 @@
 //! Batches: many operations in one transaction, each answered as its single call would be.
 //!
 //! All locks are taken first, in their one order, so that two batches over the same customers never wait
-//! for each other; then each operation goes the way of a single call.
+//! for each other. Then keys and sources are looked up at once, the operations run in memory one after the
+//! other, and what they did is written in a few statements. Where a rival turns out to have used a key or
+//! source meanwhile, what was written is undone and the operations run anew.
 
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use billing_core::credits::Request;
+use billing_core::credits::account::Part;
 use billing_core::credits::batch::{Operation, parse};
+use billing_core::credits::{EntryKind, Request, expiry_fingerprint, expiry_key};
 use billing_core::customers::Uuid;
-use billing_core::outcome::{Reason, Refusal};
+use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::store::{self, AccountKey, Origin};
-use super::{CreditOutcome, Metadata, apply_as};
+use super::ledger::{Locked, write_off_metadata};
+use super::store::bulk::{self, BulkBalance, BulkEntry};
+use super::store::{self, AccountKey, Entry, Keyed};
+use super::{CreditOutcome, Shown, change, replay};
 use crate::customers::{self, Person};
-use crate::error::Result;
-use crate::pg::{self, Client, JsonbArgument};
+use crate::error::{Error, Result};
+use crate::pg::{self, Client, Ended, JsonbArgument};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -31,53 +36,60 @@ fn apply_credit_batch(
     Ok(SetOfIterator::new(outcomes))
 }
 
-/// Operations between two looks at whether the caller wants to cancel.
-const OPERATIONS_PER_CHECK: usize = 100;
+type Parsed<'a> = std::result::Result<(Request<'a>, Option<&'a str>), Refusal>;
+
+/// How often the operations run anew because of rivals.
+const MAX_ROUNDS: usize = 100;
 
 fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<CreditOutcome>> {
     let external_ids = customers::external_ids();
-    let requests: Vec<_> = operations
+    let requests: Vec<Parsed> = operations
         .iter()
         .map(|operation| {
-            let (kind, raw) = operation.as_ref().map_err(|refusal| *refusal)?.call();
-            Request::parse(kind, &raw, external_ids).map(|request| (request, raw.metadata))
+            let operation = operation.as_ref().map_err(|refusal| *refusal)?;
+            let (kind, raw) = operation.call();
+            Request::parse(kind, &raw, external_ids).map(|request| (request, operation.metadata()))
         })
         .collect();
-    // Each step has an executor connection of its own, whose memory goes with it.
-    let mut prepared = pg::write(|client| Prepared::lock(client, &requests))?;
-    let mut outcomes = Vec::with_capacity(requests.len());
-    for (index, request) in requests.iter().enumerate() {
-        if index % OPERATIONS_PER_CHECK == 0 {
-            pgrx::check_for_interrupts!();
+    pg::write(|client| {
+        let prepared = Prepared::lock(client, &requests)?;
+        for _ in 0..MAX_ROUNDS {
+            let mut round = Round::load(client, &prepared, &requests)?;
+            let outcomes = round.run(client, &prepared, &requests)?;
+            match pg::savepoint(pg::Errors::Through, || round.write(client))? {
+                Ended::Done(()) => {
+                    prepared.take_back(client, &round)?;
+                    return Ok(outcomes);
+                }
+                Ended::Refused(Rival) => {}
+                Ended::Busy | Ended::Error(_) => return Err(Error::BrokenInvariant),
+            }
         }
-        outcomes.push(match request {
-            Err(refusal) => CreditOutcome::refused(*refusal),
-            Ok((request, metadata)) => prepared.apply(request, *metadata)?,
-        });
-    }
-    pg::write(|client| prepared.take_back(client))?;
-    Ok(outcomes)
+        Err(Error::BrokenInvariant)
+    })
 }
 
-type Parsed<'a> = std::result::Result<(Request<'a>, Option<&'a str>), Refusal>;
+/// A key or source of the batch was used by somebody else meanwhile.
+struct Rival;
+
+/// The identifier as a text that sorts and compares as the identifier does.
+fn name(request: &Request) -> String {
+    format!("{:?}", request.user)
+}
 
 /// Who is meant by the operations, and what was made for them to be locked.
+#[derive(Default)]
 struct Prepared {
     people: HashMap<String, Person>,
     charges: BTreeSet<String>,
     customers: BTreeSet<Uuid>,
-    balances: BTreeSet<(Uuid, String)>,
+    balances: Vec<(Uuid, String)>,
 }
 
 impl Prepared {
-    /// Locks charges, makes missing customers, locks balances: each in sorted order.
+    /// Locks charges, makes missing customers, makes missing balances: each in sorted order.
     fn lock(client: &Client, requests: &[Parsed]) -> Result<Prepared> {
-        let mut prepared = Prepared {
-            people: HashMap::new(),
-            charges: BTreeSet::new(),
-            customers: BTreeSet::new(),
-            balances: BTreeSet::new(),
-        };
+        let mut prepared = Prepared::default();
         let requests = || requests.iter().flatten().map(|(request, _)| request);
         let sources: BTreeMap<&str, &str> = requests()
             .filter_map(|request| request.source.as_ref())
@@ -88,92 +100,300 @@ impl Prepared {
                 prepared.charges.insert(payment_ref.to_owned());
             }
         }
-        let credited: BTreeMap<String, &Request> = requests()
-            .filter(|request| request.credits > 0)
-            .map(|request| (name(request), request))
-            .collect();
-        for (name, request) in &credited {
-            prepared.find_or_make(client, name, request)?;
-        }
+        let mut people: BTreeMap<String, (&Request, bool)> = BTreeMap::new();
         for request in requests() {
-            if let Entry::Vacant(vacant) = prepared.people.entry(name(request)) {
-                vacant.insert(customers::find(client, &request.user)?);
-            }
+            people.entry(name(request)).or_insert((request, false)).1 |= request.credits > 0;
         }
-        prepared.lock_balances(client, requests())?;
+        for (name, (request, credited)) in people {
+            let person = customers::find(client, &request.user)?;
+            let person = if credited { prepared.make(client, person)? } else { person };
+            prepared.people.insert(name, person);
+        }
+        let mut credited: Vec<AccountKey> =
+            requests().filter(|request| request.credits > 0).filter_map(|r| prepared.key(r)).collect();
+        credited.sort_by_key(|key| (key.customer_id, key.credit_type));
+        credited.dedup();
+        prepared.balances = bulk::insert_balances(client, &credited, pg::now())?;
         Ok(prepared)
     }
 
-    fn find_or_make(&mut self, client: &Client, name: &str, request: &Request) -> Result<()> {
-        let person = customers::find(client, &request.user)?;
-        let person = match customers::find_or_make(client, &person)? {
-            None => Person::Unknown,
+    fn make(&mut self, client: &Client, person: Person) -> Result<Person> {
+        match customers::find_or_make(client, &person)? {
+            None => Ok(Person::Unknown),
             Some((customer_id, made)) => {
                 if made {
                     self.customers.insert(customer_id);
                 }
-                Person::Known(customer_id)
+                Ok(Person::Known(customer_id))
             }
-        };
-        self.people.insert(name.to_owned(), person);
-        Ok(())
+        }
     }
 
-    fn lock_balances<'a>(
-        &mut self,
-        client: &Client,
-        requests: impl Iterator<Item = &'a Request<'a>>,
-    ) -> Result<()> {
-        let mut accounts: BTreeMap<(Uuid, &str), bool> = BTreeMap::new();
-        for request in requests {
-            if let Some(Person::Known(customer_id)) = self.people.get(&name(request)) {
-                *accounts.entry((*customer_id, &request.credit_type)).or_default() |= request.credits > 0;
-            }
-        }
-        for ((customer_id, credit_type), credited) in accounts {
-            let key = AccountKey { customer_id, credit_type };
-            if store::lock_balance(client, key)?.is_none()
-                && credited
-                && store::insert_balance(client, key, pg::now())?
-            {
-                self.balances.insert((customer_id, credit_type.to_owned()));
-            }
-        }
-        Ok(())
+    fn person(&self, request: &Request) -> &Person {
+        self.people.get(&name(request)).unwrap_or(&Person::Unknown)
     }
 
-    /// One operation, as its single call. What it is the first to use is no longer to be taken back.
-    fn apply(&mut self, request: &Request, metadata: Option<&str>) -> Result<CreditOutcome> {
-        let person = self.people.get(&name(request)).unwrap_or(&Person::Unknown);
-        let metadata = metadata.map_or(Metadata::None, Metadata::Text);
-        let outcome = pg::write(|client| apply_as(client, request, person, Origin::default(), &metadata))?;
-        if let (Reason::Applied, Some(entry)) = (outcome.reason, &outcome.entry) {
-            self.customers.remove(&entry.customer_id);
-            self.balances.remove(&(entry.customer_id, entry.credit_type.clone()));
-            if let Some(payment_ref) = request.source.as_ref().and_then(|source| source.payment_ref.as_ref())
-            {
-                self.charges.remove(payment_ref);
+    fn key<'a>(&self, request: &'a Request) -> Option<AccountKey<'a>> {
+        match self.person(request) {
+            Person::Known(customer_id) => {
+                Some(AccountKey { customer_id: *customer_id, credit_type: &request.credit_type })
             }
+            Person::New(_) | Person::Unknown => None,
         }
-        Ok(outcome)
     }
 
     /// Takes back what was made for operations that were refused in the end.
-    fn take_back(&self, client: &Client) -> Result<()> {
+    fn take_back(&self, client: &Client, round: &Round) -> Result<()> {
+        let used: BTreeSet<(Uuid, &str)> =
+            round.entries.iter().map(|entry| (entry.key.customer_id, entry.key.credit_type)).collect();
+        let paid: BTreeSet<&str> = round
+            .entries
+            .iter()
+            .filter_map(|entry| entry.source.and_then(|source| source.payment_ref.as_deref()))
+            .collect();
         for (customer_id, credit_type) in &self.balances {
-            store::discard_balance(client, AccountKey { customer_id: *customer_id, credit_type })?;
+            if !used.contains(&(*customer_id, credit_type)) {
+                store::discard_balance(client, AccountKey { customer_id: *customer_id, credit_type })?;
+            }
         }
         for customer_id in &self.customers {
-            customers::discard(client, *customer_id)?;
+            if !used.iter().any(|(used, _)| used == customer_id) {
+                customers::discard(client, *customer_id)?;
+            }
         }
         for payment_ref in &self.charges {
-            store::discard_charge(client, payment_ref)?;
+            if !paid.contains(payment_ref.as_str()) {
+                store::discard_charge(client, payment_ref)?;
+            }
         }
         Ok(())
     }
 }
 
-/// The identifier as a key that sorts and compares as the identifier does.
-fn name(request: &Request) -> String {
-    format!("{:?}", request.user)
+/// The operations run once, in memory.
+struct Round<'a> {
+    keys: HashMap<String, Keyed>,
+    sources: HashMap<String, Entry>,
+    /// Per source, all that is the same fact.
+    same: HashMap<&'a str, Vec<String>>,
+    accounts: HashMap<(Uuid, &'a str), Locked<'a>>,
+    /// Accounts that an operation was applied to.
+    touched: BTreeSet<(Uuid, &'a str)>,
+    entries: Vec<BulkEntry<'a>>,
+    /// By place in `entries`: which lots the entry took from.
+    uses: Vec<(usize, Vec<Part>)>,
+    /// By place in `entries`: the entry makes a lot.
+    lots: Vec<(usize, &'a Request<'a>)>,
+    ids: std::vec::IntoIter<i64>,
+}
+
+impl<'a> Round<'a> {
+    fn load(client: &Client, prepared: &Prepared, requests: &'a [Parsed<'a>]) -> Result<Round<'a>> {
+        let all = || requests.iter().flatten().map(|(request, _)| request);
+        let mut keys: Vec<AccountKey> = all().filter_map(|request| prepared.key(request)).collect();
+        keys.sort_by_key(|key| (key.customer_id, key.credit_type));
+        keys.dedup();
+        let rows = bulk::lock_balances(client, &keys)?;
+        let mut accounts = HashMap::with_capacity(keys.len());
+        for key in keys {
+            if let Some(row) = rows.get(&(key.customer_id, key.credit_type.to_owned())) {
+                accounts.insert((key.customer_id, key.credit_type), Locked::settled(client, key, *row)?);
+            }
+        }
+        let same = same_facts(client, requests)?;
+        let write_offs: usize = accounts.values().map(|locked| locked.write_offs().len()).sum();
+        Ok(Round {
+            keys: bulk::by_keys(client, all().map(|r| r.idempotency_key.clone().into_owned()).collect())?,
+            sources: bulk::by_sources(client, same.values().flatten().cloned().collect())?,
+            same,
+            accounts,
+            touched: BTreeSet::new(),
+            entries: Vec::new(),
+            uses: Vec::new(),
+            lots: Vec::new(),
+            ids: bulk::next_entry_ids(client, all().count() + write_offs)?.into_iter(),
+        })
+    }
+
+    fn run(
+        &mut self,
+        client: &Client,
+        prepared: &Prepared,
+        requests: &'a [Parsed<'a>],
+    ) -> Result<Vec<CreditOutcome>> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            outcomes.push(match request {
+                Err(refusal) => CreditOutcome::refused(*refusal),
+                Ok((request, metadata)) => self.apply(client, prepared, request, *metadata)?,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// One operation, judged as its single call: replay, duplicate, then the rules.
+    fn apply(
+        &mut self,
+        client: &Client,
+        prepared: &Prepared,
+        request: &'a Request<'a>,
+        metadata: Option<&str>,
+    ) -> Result<CreditOutcome> {
+        let person = prepared.person(request);
+        if let Some(keyed) = self.keys.get(request.idempotency_key.as_ref()) {
+            return replay(client, request, person, keyed.clone());
+        }
+        let same = request.source.as_ref().and_then(|source| self.same.get(source.source_ref.as_str()));
+        if let Some(entry) = same.into_iter().flatten().find_map(|source| self.sources.get(source)) {
+            return Ok(CreditOutcome::already_credited(entry.clone()));
+        }
+        let refused = |detail| Ok(CreditOutcome::refused(invalid(detail)));
+        if *person == Person::Unknown {
+            return refused(Detail::UnknownUser);
+        }
+        let Some(key) = prepared.key(request) else { return refused(Detail::InsufficientCredits) };
+        let Some(locked) = self.accounts.get_mut(&(key.customer_id, key.credit_type)) else {
+            return refused(Detail::InsufficientCredits);
+        };
+        let parts = match change(locked, request) {
+            Ok(parts) => parts,
+            Err(refusal) => return Ok(CreditOutcome::refused(refusal)),
+        };
+        let (at, balance_after) = (locked.at, locked.account.balance);
+        self.touch(key)?;
+        self.enter(key, request, metadata, parts, at, balance_after)
+    }
+
+    /// Before the first entry of an account stand its write-offs.
+    fn touch(&mut self, key: AccountKey<'a>) -> Result<()> {
+        let account = (key.customer_id, key.credit_type);
+        if !self.touched.insert(account) {
+            return Ok(());
+        }
+        let locked = self.accounts.get(&account).ok_or(Error::BrokenInvariant)?;
+        for write_off in locked.write_offs() {
+            self.entries.push(BulkEntry {
+                entry_id: self.ids.next().ok_or(Error::BrokenInvariant)?,
+                key,
+                kind: EntryKind::Expiry,
+                credits: -write_off.credits,
+                balance_after: write_off.balance_after,
+                money: None,
+                idempotency_key: expiry_key(write_off),
+                source: None,
+                fingerprint: expiry_fingerprint(write_off),
+                metadata: Some(write_off_metadata(write_off)),
+                at: locked.at,
+            });
+        }
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        key: AccountKey<'a>,
+        request: &'a Request<'a>,
+        metadata: Option<&str>,
+        parts: Vec<Part>,
+        at: pg::Time,
+        balance_after: i64,
+    ) -> Result<CreditOutcome> {
+        let entry_id = self.ids.next().ok_or(Error::BrokenInvariant)?;
+        let fingerprint = request.fingerprint(&key.customer_id);
+        if !parts.is_empty() {
+            self.uses.push((self.entries.len(), parts));
+        }
+        if request.credits > 0 && request.terms.make_a_lot() {
+            self.lots.push((self.entries.len(), request));
+        }
+        self.entries.push(BulkEntry {
+            entry_id,
+            key,
+            kind: request.kind,
+            credits: request.credits,
+            balance_after,
+            money: request.money.as_ref(),
+            idempotency_key: request.idempotency_key.clone().into_owned(),
+            source: request.source.as_ref(),
+            fingerprint,
+            metadata: metadata.map(str::to_owned),
+            at,
+        });
+        let entry = Entry {
+            entry_id,
+            customer_id: key.customer_id,
+            credit_type: key.credit_type.to_owned(),
+            credits: request.credits,
+            balance_after,
+            created_at: at.timestamp().ok_or(Error::BrokenInvariant)?,
+            fingerprint: fingerprint.to_vec(),
+        };
+        if let Some(source) = &request.source {
+            self.sources.insert(source.source_ref.clone(), entry.clone());
+        }
+        self.keys.insert(request.idempotency_key.clone().into_owned(), Keyed::Entry(entry.clone()));
+        Ok(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(Shown::from(entry)) })
+    }
+
+    /// Writes what the operations did; refused if a rival was faster.
+    fn write(&self, client: &Client) -> Result<std::result::Result<(), Rival>> {
+        for entries in self.entries.chunks(ENTRIES_PER_STATEMENT) {
+            if !bulk::insert_entries(client, entries)? {
+                return Ok(Err(Rival));
+            }
+            pgrx::check_for_interrupts!();
+        }
+        for (place, request) in &self.lots {
+            let entry = &self.entries[*place];
+            store::insert_lot(client, entry.key, entry.entry_id, request.credits, request.terms)?;
+        }
+        for (place, parts) in &self.uses {
+            store::insert_uses(client, self.entries[*place].entry_id, parts)?;
+        }
+        let mut balances = Vec::with_capacity(self.touched.len());
+        for account in &self.touched {
+            let locked = self.accounts.get(account).ok_or(Error::BrokenInvariant)?;
+            locked.write_holds_and_lots(client)?;
+            balances.push(BulkBalance {
+                key: locked.key,
+                before: locked.before(),
+                balance: locked.account.balance,
+                held: locked.account.held,
+                in_lots: locked.account.in_lots,
+                at: locked.at,
+            });
+        }
+        bulk::update_balances(client, &balances)?;
+        Ok(Ok(()))
+    }
+}
+
+/// Bounds the memory of one statement's arguments.
+const ENTRIES_PER_STATEMENT: usize = 5_000;
+
+/// Per source of the batch, every source that is the same fact, as charges tell.
+fn same_facts<'a>(client: &Client, requests: &'a [Parsed<'a>]) -> Result<HashMap<&'a str, Vec<String>>> {
+    let sources = || requests.iter().flatten().filter_map(|(request, _)| request.source.as_ref());
+    let payments: Vec<String> = sources().filter_map(|source| source.payment_ref.clone()).collect();
+    let refs: Vec<String> = sources().map(|source| source.source_ref.clone()).collect();
+    let ties = if refs.is_empty() { Vec::new() } else { bulk::ties(client, payments, refs)? };
+    let mut by_payment: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut by_source: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (payment_ref, source_ref) in &ties {
+        by_payment.entry(payment_ref).or_default().push(source_ref);
+        by_source.entry(source_ref).or_default().push(payment_ref);
+    }
+    let mut same = HashMap::new();
+    for source in sources() {
+        if let MapEntry::Vacant(vacant) = same.entry(source.source_ref.as_str()) {
+            let mut all = vec![source.source_ref.clone()];
+            let payment = source.payment_ref.as_deref();
+            let told = payment.and_then(|payment| by_payment.get(payment)).into_iter().flatten();
+            all.extend(told.map(|source| (*source).to_owned()));
+            let paid = by_source.get(source.source_ref.as_str()).into_iter().flatten();
+            all.extend(paid.map(|payment| format!("stripe:{payment}")));
+            vacant.insert(all);
+        }
+    }
+    Ok(same)
 }

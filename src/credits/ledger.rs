@@ -41,12 +41,29 @@ impl<'a> Locked<'a> {
         }
     }
 
-    fn settled(client: &Client, key: AccountKey<'a>, row: BalanceRow) -> Result<Locked<'a>> {
+    /// The account of a row just locked.
+    pub fn settled(client: &Client, key: AccountKey<'a>, row: BalanceRow) -> Result<Locked<'a>> {
         let at = pg::now().max(row.last_entry_at);
         let mut account = load(client, key, row, at)?;
         let (ended_holds, write_offs) = account.settle(at.micros());
         let (before, hold_count) = (row.balance, row.hold_count);
         Ok(Locked { key, account, at, hold_count, before, ended_holds, write_offs })
+    }
+
+    /// The balance as the row has it.
+    pub const fn before(&self) -> i64 {
+        self.before
+    }
+
+    /// What settling writes off.
+    pub fn write_offs(&self) -> &[WriteOff] {
+        &self.write_offs
+    }
+
+    /// Writes what settling and the call did to holds and lots; entries and balance are the caller's.
+    pub fn write_holds_and_lots(&self, client: &Client) -> Result<()> {
+        store::expire_holds(client, &self.ended_holds, self.at)?;
+        store::update_lots(client, &self.account)
     }
 
     /// Whether settling alone calls for a write.
@@ -86,14 +103,13 @@ impl<'a> Locked<'a> {
             self.write_off(client, write_off)?;
         }
         let Some(written) = write(client)? else { return Ok(None) };
-        store::expire_holds(client, &self.ended_holds, self.at)?;
-        store::update_lots(client, &self.account)?;
+        self.write_holds_and_lots(client)?;
         store::update_balance(client, self.key, self.before, &self.account, new_holds, self.at)?;
         Ok(Some(written))
     }
 
     fn write_off(&self, client: &Client, write_off: &WriteOff) -> Result<()> {
-        let metadata = format!("{{\"entry_id\": {}}}", write_off.entry_id);
+        let metadata = write_off_metadata(write_off);
         let new = NewEntry {
             kind: EntryKind::Expiry,
             credits: -write_off.credits,
@@ -110,6 +126,11 @@ impl<'a> Locked<'a> {
         store::insert_entry(client, self.key, new, self.at)?.ok_or(Error::BrokenInvariant)?;
         Ok(())
     }
+}
+
+/// What a write-off's entry says of the lot.
+pub fn write_off_metadata(write_off: &WriteOff) -> String {
+    format!("{{\"entry_id\": {}}}", write_off.entry_id)
 }
 
 /// The account as its rows say, lots and holds only where the balance says that there are some.

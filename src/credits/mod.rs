@@ -194,32 +194,9 @@ fn reader<'a>(
 /// Validates and applies a request that a caller made.
 fn answer(kind: EntryKind, raw: &RawRequest, metadata: Option<&JsonbArgument>) -> Result<CreditOutcome> {
     pg::write(|client| match Request::parse(kind, raw, customers::external_ids()) {
-        Ok(request) => {
-            let metadata = metadata.map_or(Metadata::None, Metadata::Argument);
-            apply(client, &request, Origin::default(), &metadata)
-        }
+        Ok(request) => apply(client, &request, Origin::default(), metadata),
         Err(refusal) => Ok(CreditOutcome::refused(refusal)),
     })
-}
-
-/// The metadata of an entry.
-pub enum Metadata<'a> {
-    /// `{}`
-    None,
-    /// As the caller passed it.
-    Argument(&'a JsonbArgument),
-    /// As it stands in a batch.
-    Text(&'a str),
-}
-
-impl Metadata<'_> {
-    fn datum(&self) -> Option<pgrx::datum::DatumWithOid<'_>> {
-        match self {
-            Metadata::None => None,
-            Metadata::Argument(argument) => Some(argument.datum()),
-            Metadata::Text(text) => pg::jsonb(text).map(Into::into),
-        }
-    }
 }
 
 /// What this very call made on the way to an entry, to be taken back if no entry comes of it.
@@ -238,20 +215,9 @@ pub fn apply(
     client: &Client,
     request: &Request,
     origin: Origin,
-    metadata: &Metadata,
+    metadata: Option<&JsonbArgument>,
 ) -> Result<CreditOutcome> {
-    let person = customers::find(client, &request.user)?;
-    apply_as(client, request, &person, origin, metadata)
-}
-
-/// The same for a person already found.
-fn apply_as(
-    client: &Client,
-    request: &Request,
-    person: &Person,
-    origin: Origin,
-    metadata: &Metadata,
-) -> Result<CreditOutcome> {
+    let person = &customers::find(client, &request.user)?;
     if let Some(keyed) = store::by_key(client, &request.idempotency_key)? {
         return replay(client, request, person, keyed);
     }
@@ -343,7 +309,7 @@ fn enter(
     client: &Client,
     request: &Request,
     origin: Origin,
-    metadata: &Metadata,
+    metadata: Option<&JsonbArgument>,
     customer_id: Uuid,
     made: &mut Made,
 ) -> Result<Entered> {
@@ -373,7 +339,7 @@ fn enter(
         money: request.money.as_ref(),
         source: request.source.as_ref(),
         origin,
-        metadata: metadata.datum(),
+        metadata: metadata.map(JsonbArgument::datum),
         reverses: None,
         shortfall: None,
     };
@@ -398,7 +364,10 @@ fn enter(
 }
 
 /// What the request does to the account: which lots a spend takes from.
-fn change(locked: &mut Locked, request: &Request) -> std::result::Result<Vec<Part>, Refusal> {
+pub(in crate::credits) fn change(
+    locked: &mut Locked,
+    request: &Request,
+) -> std::result::Result<Vec<Part>, Refusal> {
     if request.credits < 0 {
         return locked.account.spend(-request.credits, locked.at.micros());
     }

@@ -6,7 +6,7 @@ use billing_core::outcome::{Detail, Reason};
 use billing_core::webhooks::Event;
 
 use super::delivery::{Effect, Setback};
-use crate::credits::{self, CreditOutcome, Metadata, Origin};
+use crate::credits::{self, CreditOutcome, Origin};
 use crate::customers::{self, Link, Person};
 use crate::error::Result;
 use crate::pg::Client;
@@ -72,7 +72,7 @@ fn buy(client: &Client, session: &Session, count: i64, origin: Origin) -> Result
         Person::Known(_) => link(client, &person, code)?,
         _ => None,
     };
-    let credited = credits::apply(client, &session.request(identifier, count), origin, &Metadata::None)?;
+    let credited = credits::apply(client, &session.request(identifier, count), origin, None)?;
     let after = match (&person, &credited.entry) {
         // Somebody new is made by being credited, and linked only then.
         (Person::New(_), Some(entry)) if credited.reason == Reason::Applied => {
