@@ -10,6 +10,8 @@ use crate::text::{self, MAX_REFERENCE_BYTES, is_solid};
 
 pub mod account;
 pub mod batch;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 
 use account::Micros;
 
