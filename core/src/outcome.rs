@@ -204,4 +204,18 @@ mod tests {
         }
         assert_eq!(Detail::parse("no such code"), None);
     }
+
+    #[test]
+    fn the_docs_list_every_code() {
+        let page = include_str!("../../docs/reasons.md");
+        let listed: Vec<(String, String)> = page
+            .lines()
+            .skip_while(|line| !line.starts_with("## "))
+            .filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "))
+            .map(|(code, meaning)| (code.to_owned(), meaning.replace("\\<", "<")))
+            .collect();
+        let real: Vec<_> =
+            Detail::ALL.iter().map(|d| (d.as_str().to_owned(), d.meaning().to_owned())).collect();
+        assert_eq!(listed, real);
+    }
 }
