@@ -35,9 +35,9 @@ pub struct Call {
 }
 
 /// Credits of each call, and what a purchase costs.
-const CREDITS: i64 = 100;
-const AMOUNT_MINOR: i64 = 1_999;
-const CURRENCY: &str = "usd";
+pub const CREDITS: i64 = 100;
+pub const AMOUNT_MINOR: i64 = 1_999;
+pub const CURRENCY: &str = "usd";
 
 impl Call {
     /// The statement.
@@ -83,7 +83,7 @@ impl Call {
                 self.purchase(client, statement, world, (customer, &key, &session), random).await?;
             }
             Kind::Purchase => {
-                let customer = random.below(world.customers.len());
+                let customer = world.next(random);
                 let (key, session) = (random.uuid().to_string(), random.session());
                 self.purchase(client, statement, world, (customer, &key, &session), random).await?;
                 let mut applied = world.applied[self.side as usize].borrow_mut();
@@ -92,7 +92,7 @@ impl Call {
                 }
             }
             Kind::Spend => {
-                let customer = &world.customers[random.below(world.customers.len())];
+                let customer = &world.customers[world.next(random)];
                 let key = random.uuid().to_string();
                 let fingerprint = random.bytes();
                 match self.side {

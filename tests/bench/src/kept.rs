@@ -7,7 +7,7 @@ use crate::Failure;
 use crate::calls::{Call, Kind, Side};
 use crate::measure::{Contender, in_turns};
 use crate::options::Options;
-use crate::report::{Report, Requirement, Wanted};
+use crate::report::{Report, Requirement, Setting, Wanted};
 use crate::world::{self, World, connect};
 
 const DATABASE: &str = "bench_kept";
@@ -17,13 +17,10 @@ const WRITERS: usize = 8;
 
 /// In a database of its own, whose tables are never analysed, so that nothing but the plans themselves helps.
 pub async fn measure(control: &Client, options: &Options, report: &mut Report) -> Result<(), Failure> {
-    control.batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE}")).await?;
-    control.batch_execute(&format!("CREATE DATABASE {DATABASE} TEMPLATE template0")).await?;
-    let admin = connect(Some(DATABASE)).await?;
+    let admin = world::make_database(control, DATABASE).await?;
     admin
         .batch_execute(
-            "CREATE EXTENSION billing_rpc;
-             DO $$
+            "DO $$
              DECLARE
                  name regclass;
              BEGIN
@@ -44,15 +41,13 @@ pub async fn measure(control: &Client, options: &Options, report: &mut Report) -
     for (title, kind) in kinds {
         let old = connect(Some(DATABASE)).await?;
         old.batch_execute("SET synchronous_commit = off").await?;
-        let customers = world::register(&old, 1).await?;
-        let world = World { customers, ..World::default() };
+        let world = World::of(world::register(&old, 1).await?);
         let old = Contender::of("session from the start", call(kind), old).await?;
         old.calls(&world, 1).await?;
         sessions.push((title, kind, old));
     }
 
-    let customers = world::register(&admin, world::CUSTOMERS).await?;
-    let world = World { customers, ..World::default() };
+    let world = World::of(world::register(&admin, world::CUSTOMERS).await?);
     for ((_, kind), share) in kinds.into_iter().zip(SHARES) {
         let fill = Contender::open("", call(kind), WRITERS, Some(DATABASE)).await?;
         fill.synchronous_commit(false).await?;
@@ -66,12 +61,12 @@ pub async fn measure(control: &Client, options: &Options, report: &mut Report) -
         for contender in &contenders {
             contender.warm_up(&world).await?;
         }
-        let samples = in_turns(&contenders, &world, 1, options.rounds, options.seconds).await?;
-        let named: Vec<_> = contenders.iter().map(|contender| contender.name).zip(samples).collect();
+        let worlds = [&world, &world];
+        let named = in_turns(&contenders, &worlds, 1, options.rounds, options.seconds).await?;
         let requirement = Some(Requirement::ProcessorAtLeast(0.90));
         let ratio = Wanted { name: "old / new", of: 0, to: 1, requirement };
         let title = format!("{title} after 20,000 entries, tables never analysed");
-        report.comparison(&title, 1, Some(false), &named, &[ratio]);
+        report.comparison(Setting::calls(&title, 1, false), &named, &[ratio]);
     }
     crate::hot_share(&admin, report).await?;
     drop(admin);

@@ -1,14 +1,17 @@
 //! How fast billing_rpc is: ratios of two things measured in turns in the same run.
 //!
-//! `world` makes the database, `calls` are what is compared, `measure` measures them in turns, `wal` and
-//! `kept` are the two sections that need more than that, `report` prints.
+//! `world` makes the database, `calls` are what is compared, `measure` measures them in turns, `report` prints.
+//! Sections that need more than that have a module of their own: `wal`, `bulk`, `size`, `lots`, `kept`.
 
+mod bulk;
 mod calls;
 mod kept;
+mod lots;
 mod measure;
 mod options;
 mod random;
 mod report;
+mod size;
 mod stats;
 mod wal;
 mod webhook;
@@ -19,7 +22,7 @@ use std::time::Instant;
 use calls::{Call, Kind, Side};
 use measure::Contender;
 use options::Options;
-use report::{Report, Requirement, Wanted};
+use report::{Report, Requirement, Setting, Wanted};
 use tokio_postgres::Client;
 use world::World;
 
@@ -138,11 +141,27 @@ async fn run() -> Result<bool, Failure> {
             compare(&comparison, &world, &options, &mut report, &progress).await?;
         }
     }
+    if options.wants("batch") {
+        progress("batch beside COPY and single calls");
+        bulk::batch(&world, &options, &mut report).await?;
+    }
+    if options.wants("hot") {
+        progress("batch of one customer's spends beside single calls");
+        bulk::hot(&world, &options, &mut report).await?;
+    }
     progress("checking the books");
     world::check(&control).await?;
     if options.wants("purchase") {
         report.heading("after all of that");
         hot_share(&control, &mut report).await?;
+    }
+    if options.wants("size") {
+        progress("a large database beside a small one");
+        size::measure(&control, &options, &mut report, &progress).await?;
+    }
+    if options.wants("lots") {
+        progress("customers with lots beside customers without");
+        lots::measure(&control, &options, &mut report).await?;
     }
     if options.wants("kept") {
         progress("a session as old as the tables against a new one");
@@ -182,10 +201,10 @@ async fn compare(
         for clients in CLIENTS {
             let mode = if *on { "on" } else { "off" };
             progress(&format!("{}: clients {clients}, synchronous_commit {mode}", comparison.title));
-            let samples =
-                measure::in_turns(&contenders, world, clients, options.rounds, options.seconds).await?;
-            let named: Vec<_> = contenders.iter().map(|contender| contender.name).zip(samples).collect();
-            report.comparison(comparison.title, clients, Some(*on), &named, &comparison.ratios);
+            let worlds = vec![world; contenders.len()];
+            let named =
+                measure::in_turns(&contenders, &worlds, clients, options.rounds, options.seconds).await?;
+            report.comparison(Setting::calls(comparison.title, clients, *on), &named, &comparison.ratios);
         }
     }
     Ok(())

@@ -37,7 +37,7 @@ pub struct Sample {
 
 /// A part of a measurement.
 #[derive(Clone, Copy)]
-struct Slice {
+pub struct Slice {
     calls: u64,
     seconds: f64,
     cpu_nanos: Option<u64>,
@@ -102,6 +102,17 @@ impl Contender {
         Ok(())
     }
 
+    /// So many calls of the first session.
+    pub async fn slice(&self, world: &World, count: usize) -> Result<Slice, Failure> {
+        let session = self.sessions.first().ok_or("no session")?;
+        let mut random = Random::new(0);
+        let meter = Meter::start(session.process);
+        for _ in 0..count {
+            self.call.make(&session.client, &session.statement, world, &mut random).await?;
+        }
+        Ok(meter.stop(count))
+    }
+
     /// Calls from so many sessions at once for so long.
     async fn measure(&self, world: &World, clients: usize, seconds: f64) -> Result<Slice, Failure> {
         if self.call.kind == Kind::Webhook {
@@ -130,9 +141,31 @@ impl Contender {
     }
 }
 
+/// Measures what one session does.
+pub struct Meter {
+    process: i32,
+    start: Instant,
+    cpu_nanos: Option<u64>,
+}
+
+impl Meter {
+    /// From now on, by the server process of the session.
+    pub fn start(process: i32) -> Meter {
+        Meter { process, cpu_nanos: process_nanos(process), start: Instant::now() }
+    }
+
+    /// Until now, for so many calls.
+    pub fn stop(self, calls: usize) -> Slice {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let after = process_nanos(self.process);
+        let cpu_nanos = after.zip(self.cpu_nanos).map(|(after, before)| after - before);
+        Slice { calls: calls as u64, seconds, cpu_nanos }
+    }
+}
+
 impl Slice {
     /// The parts of one measurement as a whole.
-    fn whole(slices: &[Slice]) -> Sample {
+    pub fn whole(slices: &[Slice]) -> Sample {
         let calls = slices.iter().map(|slice| slice.calls).sum::<u64>() as f64;
         let seconds: f64 = slices.iter().map(|slice| slice.seconds).sum();
         let cpu: Option<u64> = slices.iter().map(|slice| slice.cpu_nanos).sum();
@@ -146,48 +179,60 @@ impl Slice {
 impl Session {
     async fn open(client: Client, call: Call) -> Result<Session, Failure> {
         let statement = call.prepare(&client).await?;
-        let process = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+        let process = process(&client).await?;
         Ok(Session { client, statement, process })
     }
 }
 
 /// Time that the sessions' processes spent on a processor, where the server runs on this machine.
 fn cpu_nanos(sessions: &[Session]) -> Option<u64> {
-    sessions
-        .iter()
-        .map(|session| {
-            let file = format!("/proc/{}/schedstat", session.process);
-            std::fs::read_to_string(file).ok()?.split(' ').next()?.parse::<u64>().ok()
-        })
-        .sum()
+    sessions.iter().map(|session| process_nanos(session.process)).sum()
 }
 
-/// Measures every contender once a round, in turns whose order changes.
+fn process_nanos(process: i32) -> Option<u64> {
+    let file = format!("/proc/{process}/schedstat");
+    std::fs::read_to_string(file).ok()?.split(' ').next()?.parse().ok()
+}
+
+/// The server process of a session.
+pub async fn process(client: &Client) -> Result<i32, Failure> {
+    Ok(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0))
+}
+
+/// The order in which so many contenders take their turns: another one every time.
+pub fn order(contenders: usize, turn: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..contenders).collect();
+    order.rotate_left(turn / 2 % contenders);
+    if turn % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+/// What was measured of a contender, by rounds.
+pub type Measured = (&'static str, Vec<Sample>);
+
+/// Measures every contender once a round, each in its world, in turns whose order changes.
 pub async fn in_turns(
     contenders: &[Contender],
-    world: &World,
+    worlds: &[&World],
     clients: usize,
     rounds: usize,
     seconds: f64,
-) -> Result<Vec<Vec<Sample>>, Failure> {
+) -> Result<Vec<Measured>, Failure> {
     let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
     let turns = slices(clients);
     for round in 0..rounds {
         let mut slices = vec![Vec::with_capacity(turns); contenders.len()];
         for turn in 0..turns {
-            let mut order: Vec<usize> = (0..contenders.len()).collect();
-            order.rotate_left((round * turns + turn) / 2 % contenders.len());
-            if (round + turn) % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                let contender = &contenders[index];
-                slices[index].push(contender.measure(world, clients, seconds / turns as f64).await?);
+            for index in order(contenders.len(), round * turns + turn) {
+                let slice = contenders[index].measure(worlds[index], clients, seconds / turns as f64);
+                slices[index].push(slice.await?);
             }
         }
         for (samples, slices) in samples.iter_mut().zip(&slices) {
             samples.push(Slice::whole(slices));
         }
     }
-    Ok(samples)
+    Ok(contenders.iter().map(|contender| contender.name).zip(samples).collect())
 }

@@ -15,12 +15,33 @@ pub struct Wanted {
     pub requirement: Option<Requirement>,
 }
 
+/// What a comparison was measured in.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    pub title: &'a str,
+    /// What is counted.
+    pub unit: &'static str,
+    pub clients: usize,
+    pub synchronous_commit: bool,
+}
+
+impl<'a> Setting<'a> {
+    /// Calls are counted.
+    pub const fn calls(title: &'a str, clients: usize, synchronous_commit: bool) -> Setting<'a> {
+        Setting { title, unit: "calls", clients, synchronous_commit }
+    }
+}
+
 /// What a ratio has to be.
 #[derive(Clone, Copy)]
 pub enum Requirement {
     AtLeast(f64),
     /// In processor time of the server, the other way round; in calls per second where that is not to be seen.
     ProcessorAtLeast(f64),
+    /// The same, of what costs more.
+    ProcessorAtMost(f64),
+    /// What would be good, and is no miss if it is not so.
+    Goal(f64),
     /// Within that much of 1: two measurements of one thing.
     Same(f64),
 }
@@ -28,7 +49,10 @@ pub enum Requirement {
 impl Requirement {
     fn met(self, median: f64) -> bool {
         match self {
-            Requirement::AtLeast(least) | Requirement::ProcessorAtLeast(least) => median >= least,
+            Requirement::AtLeast(least) | Requirement::ProcessorAtLeast(least) | Requirement::Goal(least) => {
+                median >= least
+            }
+            Requirement::ProcessorAtMost(most) => median <= most,
             Requirement::Same(away) => (median - 1.0).abs() <= away,
         }
     }
@@ -37,6 +61,8 @@ impl Requirement {
         match self {
             Requirement::AtLeast(least) => format!(">= {least:.2}"),
             Requirement::ProcessorAtLeast(least) => format!(">= {least:.2} in processor time"),
+            Requirement::ProcessorAtMost(most) => format!("<= {most:.2} in processor time"),
+            Requirement::Goal(goal) => format!("goal {goal:.2}"),
             Requirement::Same(away) => format!("1 +- {away:.2}"),
         }
     }
@@ -82,17 +108,12 @@ impl Report {
     /// One comparison: the contenders' rates, then the ratios.
     pub fn comparison(
         &mut self,
-        title: &str,
-        clients: usize,
-        synchronous_commit: Option<bool>,
+        setting: Setting,
         contenders: &[(&'static str, Vec<Sample>)],
         wanted: &[Wanted],
     ) {
-        let mode = match synchronous_commit {
-            Some(true) => ", synchronous_commit on",
-            Some(false) => ", synchronous_commit off",
-            None => "",
-        };
+        let Setting { title, unit, clients, synchronous_commit } = setting;
+        let mode = if synchronous_commit { ", synchronous_commit on" } else { ", synchronous_commit off" };
         self.heading(&format!("{title}: {clients} client{}{mode}", if clients == 1 { "" } else { "s" }));
         let mut rates = Vec::new();
         let mut costs = Vec::new();
@@ -106,7 +127,7 @@ impl Report {
             let (min, max) = figures.range();
             let server = cpu.as_ref().map_or_else(String::new, |cpu| format!("{:>7.0} us", cpu.median()));
             self.line(format!(
-                "  {name:<26} {:>9.0} calls/s ({min:.0}..{max:.0}) server processor {server}",
+                "  {name:<26} {:>9.0} {unit}/s ({min:.0}..{max:.0}) server processor {server}",
                 figures.median()
             ));
             let cpu = cpu.as_ref().map(Figures::json);
@@ -129,7 +150,9 @@ impl Report {
             };
             let ((q1, q3), (min, max)) = (figures.quartiles(), figures.range());
             let judged = match (ratio.requirement, &cost) {
-                (Some(Requirement::ProcessorAtLeast(_)), Some(cost)) => cost.median(),
+                (Some(Requirement::ProcessorAtLeast(_) | Requirement::ProcessorAtMost(_)), Some(cost)) => {
+                    cost.median()
+                }
                 _ => figures.median(),
             };
             let verdict =
@@ -151,6 +174,7 @@ impl Report {
         }
         self.sections.push(json!({
             "name": title,
+            "unit": unit,
             "clients": clients,
             "synchronous_commit": synchronous_commit,
             "contenders": json_contenders,
@@ -162,6 +186,7 @@ impl Report {
     fn verdict(&mut self, requirement: Requirement, figure: f64, noisy: bool) -> String {
         let verdict = match (requirement.met(figure), noisy) {
             (true, _) => "ok: ",
+            (false, _) if matches!(requirement, Requirement::Goal(_)) => "not reached: ",
             (false, true) => "UNSURE, the machine is too busy to tell: ",
             (false, false) => {
                 self.missed += 1;

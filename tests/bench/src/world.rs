@@ -1,6 +1,6 @@
 //! The database that is measured: the same customers and the same tables three times over.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
@@ -16,6 +16,7 @@ const FIRST_CREDITS: i64 = 1_000_000_000_000;
 pub const WEBHOOK_SECRET: &str = "whsec_0123456789abcdefghijklmnopqrstuv";
 
 /// One of the known customers.
+#[derive(Clone)]
 pub struct Customer {
     /// The application's id, as callers name the customer.
     pub user_id: String,
@@ -36,10 +37,36 @@ pub struct Applied {
 #[derive(Default)]
 pub struct World {
     pub customers: Vec<Customer>,
+    /// Whose turn it is, where customers are taken in turn rather than at random.
+    pub turn: Option<Cell<usize>>,
     /// Applied requests, per implementation in the order ours, twin, floor.
     pub applied: [RefCell<Vec<Applied>>; 3],
     /// Signed bodies that were not sent yet.
     pub bodies: RefCell<Vec<(String, String)>>,
+}
+
+impl World {
+    /// These customers.
+    pub fn of(customers: Vec<Customer>) -> World {
+        World { customers, ..World::default() }
+    }
+
+    /// These customers, each in turn.
+    pub fn in_turn(customers: Vec<Customer>) -> World {
+        World { customers, turn: Some(Cell::new(0)), ..World::default() }
+    }
+
+    /// The customer of the next call, by place.
+    pub fn next(&self, random: &mut Random) -> usize {
+        match &self.turn {
+            None => random.below(self.customers.len()),
+            Some(turn) => {
+                let place = turn.get() % self.customers.len();
+                turn.set(place + 1);
+                place
+            }
+        }
+    }
 }
 
 /// A connection as the environment says, to another database if one is named.
@@ -69,14 +96,7 @@ pub fn own_database() -> String {
 /// Makes the three sets of tables and fills them with the same customers and balances.
 pub async fn make(client: &Client) -> Result<World, Failure> {
     let customers = register(client, CUSTOMERS).await?;
-    let grant = client.prepare("SELECT applied FROM public.grant_credits($1, $2, $3)").await?;
-    for customer in &customers {
-        let key = format!("first:{}", customer.user_id);
-        let row = client.query_one(&grant, &[&customer.user_id, &FIRST_CREDITS, &key]).await?;
-        if !row.get::<_, bool>(0) {
-            return Err("a first grant was not applied".into());
-        }
-    }
+    grant_first(client, &customers).await?;
     client.execute("SELECT billing.add_webhook_secret('stripe', $1)", &[&WEBHOOK_SECRET]).await?;
     for schema in ["floor", "twin"] {
         client.batch_execute(&include_str!("../sql/tables.sql").replace("@schema@", schema)).await?;
@@ -95,7 +115,29 @@ pub async fn make(client: &Client) -> Result<World, Failure> {
     for statement in ["CREATE EXTENSION IF NOT EXISTS pg_walinspect", "VACUUM ANALYZE", "CHECKPOINT"] {
         client.batch_execute(statement).await?;
     }
-    Ok(World { customers, ..World::default() })
+    Ok(World::of(customers))
+}
+
+/// Gives each of them more credits than they will spend.
+pub async fn grant_first(client: &Client, customers: &[Customer]) -> Result<(), Failure> {
+    let grant = client.prepare("SELECT applied FROM public.grant_credits($1, $2, $3)").await?;
+    for customer in customers {
+        let key = format!("first:{}", customer.user_id);
+        let row = client.query_one(&grant, &[&customer.user_id, &FIRST_CREDITS, &key]).await?;
+        if !row.get::<_, bool>(0) {
+            return Err("a first grant was not applied".into());
+        }
+    }
+    Ok(())
+}
+
+/// A database of its own with the extension, and a session in it.
+pub async fn make_database(control: &Client, name: &str) -> Result<Client, Failure> {
+    control.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await?;
+    control.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
+    let client = connect(Some(name)).await?;
+    client.batch_execute("CREATE EXTENSION billing_rpc").await?;
+    Ok(client)
 }
 
 /// Registers so many customers, each with a provider code.
