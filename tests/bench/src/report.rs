@@ -51,6 +51,7 @@ pub struct Report {
     lines: Vec<String>,
     sections: Vec<Value>,
     missed: usize,
+    unsure: usize,
 }
 
 impl Report {
@@ -161,19 +162,22 @@ impl Report {
 
     fn verdict(&mut self, requirement: Requirement, figure: f64, noisy: bool) -> String {
         let verdict = match (requirement.met(figure), noisy) {
-            (true, _) => "ok: ",
-            (false, true) => "UNSURE, the machine is too busy to tell: ",
+            (true, _) => "ok:",
+            (false, true) => {
+                self.unsure += 1;
+                "UNSURE, the machine is too busy to tell:"
+            }
             (false, false) => {
                 self.missed += 1;
-                "MISSED: "
+                "MISSED:"
             }
         };
         format!("{verdict} {}", requirement.text())
     }
 
-    /// How many requirements were missed.
-    pub fn missed(&self) -> usize {
-        self.missed
+    /// How many requirements were missed, and of how many the machine was too busy to tell.
+    pub fn verdicts(&self) -> (usize, usize) {
+        (self.missed, self.unsure)
     }
 
     /// The report file.
@@ -183,6 +187,7 @@ impl Report {
             "rounds": rounds,
             "seconds": seconds,
             "missed": self.missed,
+            "unsure": self.unsure,
             "measured": self.sections,
             "table": self.lines,
         })
