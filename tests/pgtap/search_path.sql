@@ -76,6 +76,8 @@ INSERT INTO auth_like.users VALUES ('33333333-3333-3333-3333-333333333333', 'TAB
 
 -- The masks: each raises an error if it is ever called.
 CREATE SCHEMA evil;
+-- Open to all: a schema that billing_owner may not use would be passed over.
+GRANT USAGE ON SCHEMA evil TO PUBLIC;
 CREATE FUNCTION evil.trap() RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''the trap was called''; END';
 DO $$
 DECLARE
@@ -142,6 +144,7 @@ BEGIN
         EXECUTE format('CREATE TABLE evil.%I (evil text)', r.relname);
     END LOOP;
     CREATE TEMP TABLE application_users (id text, email text);
+    GRANT ALL ON ALL TABLES IN SCHEMA evil, pg_temp TO PUBLIC;
 END $$;
 
 -- The hostile session comes first: what a backend prepares once and keeps is prepared under the masks.
