@@ -114,6 +114,34 @@ CREATE TYPE public.event_outcome AS (wrong text);
 SELECT is(tap.calls('x'), :'answers', 'types of the same names in the session''s path are not taken');
 ROLLBACK TO masked;
 
+-- A hostile target schema: whoever may create there has made operators and functions for exactly the types that the install
+-- script compares, where Postgres itself has none and would convert. They would run as the installing superuser.
+SAVEPOINT hostile;
+CREATE SCHEMA hostile;
+DO $$
+DECLARE
+    pair record;
+    n int := 0;
+BEGIN
+    FOR pair IN
+        SELECT l.oid::regtype AS l, r.oid::regtype AS r, op
+        FROM pg_type l, pg_type r, unnest('{=,<>,||}'::text[]) op
+        WHERE l.typnamespace = 'pg_catalog'::regnamespace AND r.typnamespace = 'pg_catalog'::regnamespace
+            AND l.typname IN ('oid', 'regclass', 'regnamespace', 'regproc', 'regprocedure', 'regrole', 'regtype', 'name', 'text', 'char', 'bool', 'int2', 'int4', 'int8', 'varchar')
+            AND r.typname IN ('oid', 'regclass', 'regnamespace', 'regproc', 'regprocedure', 'regrole', 'regtype', 'name', 'text', 'char', 'bool', 'int2', 'int4', 'int8', 'varchar')
+            AND NOT EXISTS (SELECT FROM pg_operator o WHERE o.oprname = op AND o.oprleft = l.oid AND o.oprright = r.oid)
+    LOOP
+        n := n + 1;
+        EXECUTE format('CREATE FUNCTION hostile.trap_%s(%s, %s) RETURNS %s LANGUAGE plpgsql AS $f$BEGIN RAISE EXCEPTION ''%1$s hostile %4$s''; END$f$',
+            n, pair.l, pair.r, CASE pair.op WHEN '||' THEN 'text' ELSE 'bool' END);
+        EXECUTE format('CREATE OPERATOR hostile.%s (FUNCTION = hostile.trap_%s, LEFTARG = %s, RIGHTARG = %s)', pair.op, n, pair.l, pair.r);
+        EXECUTE format('COMMENT ON FUNCTION hostile.trap_%s(%s, %s) IS %L', n, pair.l, pair.r, concat_ws(' ', pair.l, pair.op, pair.r));
+    END LOOP;
+END $$;
+SELECT is((SELECT coalesce(obj_description(to_regproc('hostile.trap_' || substring(refusal FROM 'P0001 [|] ([0-9]+) hostile'))), refusal)
+    FROM tap.refusal('CREATE EXTENSION billing_rpc SCHEMA hostile') refusal), NULL, 'a hostile target schema: the install script calls nothing of it');
+ROLLBACK TO hostile;
+
 -- Again, by the session that had it before: kept plans find the new tables.
 CREATE EXTENSION billing_rpc SCHEMA public;
 SELECT is(tap.calls('public'), :'answers', 'dropped and installed again, it works in the same session');
