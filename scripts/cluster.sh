@@ -234,10 +234,15 @@ cluster_cli() {
       fi
       cluster_print "$PGDATA"
       ;;
-    stop) cluster_stop "${1:?stop needs a PGDATA}" ;;
-    stop-immediate) cluster_is_ours "${1:?stop-immediate needs a PGDATA}" && cluster_down "$1" immediate ;;
+    # The server's programs run from /: a relative path would mean another folder there.
+    stop) cluster_stop "$(realpath -m -- "${1:?stop needs a PGDATA}")" ;;
+    stop-immediate)
+      set -- "$(realpath -m -- "${1:?stop-immediate needs a PGDATA}")"
+      cluster_is_ours "$1" && cluster_down "$1" immediate
+      ;;
     restart)
-      cluster_is_ours "${1:?restart needs a PGDATA}"
+      set -- "$(realpath -m -- "${1:?restart needs a PGDATA}")"
+      cluster_is_ours "$1"
       pg_paths
       cluster_down "$1" fast
       cluster_up "$1" || { cluster_log_tail "$1"; die "the server did not start again"; }

@@ -21,6 +21,8 @@ case $kind in
   isolation)
     layer=test-isolation folder=$ROOT/tests/isolation inputs=specs suffix=.spec
     runner=("$PG_TOOLS/isolation/pg_isolation_regress" --load-extension="$EXTENSION")
+    # A step that never ends is canceled after so many seconds; isolationtester's own limit is six minutes a step.
+    export PGISOLATIONTIMEOUT=${PGISOLATIONTIMEOUT:-20}
     ;;
   *) die "usage: test_regress.sh regress|isolation [--accept] [NAME...]" ;;
 esac

@@ -1,12 +1,16 @@
 -- The last thing to run: who owns what, who may call what. Everything is taken from everybody first,
 -- because a database may have default privileges that grant to roles by name (Supabase has).
+-- Whoever may create in the target schema must not have a say: where no operator of pg_catalog fits
+-- exactly, one of that schema would be taken, so the path is pinned while this runs.
 
 DO $$
 DECLARE
-    extension CONSTANT oid := (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'billing_rpc');
+    path CONSTANT text := pg_catalog.current_setting('search_path');
+    extension CONSTANT oid := (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'billing_rpc'::name);
     member record;
     grantee record;
 BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR member IN
         SELECT i.type, i.identity, d.classid, d.objid
         FROM pg_catalog.pg_depend d, LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) i
@@ -44,8 +48,11 @@ BEGIN
             EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %I', member.kind, member.identity, grantee.rolname);
         END LOOP;
     END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
+
+GRANT USAGE ON SCHEMA @extschema@ TO billing_service, billing_webhook, billing_user, billing_monitor;
 
 -- billing_service: every RPC.
 GRANT EXECUTE ON FUNCTION
@@ -114,8 +121,10 @@ SELECT pg_catalog.pg_extension_config_dump('billing.allowed_accounts', '');
 -- Supabase's roles become members of the group roles that fit them.
 DO $$
 DECLARE
+    path CONSTANT text := pg_catalog.current_setting('search_path');
     pair record;
 BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR pair IN
         SELECT r.rolname, r.rolinherit, wanted.group_name
         FROM (VALUES ('service_role', 'billing_service'), ('authenticated', 'billing_user')) AS wanted (role_name, group_name)
@@ -128,6 +137,7 @@ BEGIN
                 HINT = pg_catalog.format('ALTER ROLE %s INHERIT;', pair.rolname);
         END IF;
     END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 

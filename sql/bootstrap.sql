@@ -34,7 +34,10 @@ DECLARE
         'process_stripe_webhook', 'stripe_webhook'
     ];
     target CONSTANT pg_catalog.oid := '@extschema@'::pg_catalog.regnamespace;
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
 BEGIN
+    -- Whoever may create in the target schema must not have a say in this: see access.sql.
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = target AND proname = ANY (names))
         OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace = target AND typname = ANY (names))
         OR EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = target AND relname = ANY (names))
@@ -44,14 +47,17 @@ BEGIN
             MESSAGE = 'the target schema already holds a function, table or type of one of billing_rpc''s names',
             HINT = 'Install into a schema of its own: CREATE SCHEMA x; CREATE EXTENSION billing_rpc SCHEMA x.';
     END IF;
+    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
 -- Roles belong to the cluster, not to the extension: they are made if missing and never dropped.
 DO $$
 DECLARE
+    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
     role_name pg_catalog.text;
 BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOREACH role_name IN ARRAY ARRAY[
         'billing_owner',    -- owns all, runs the definer functions
         'billing_service',  -- every RPC
@@ -69,6 +75,7 @@ BEGIN
             MESSAGE = 'role billing_owner must not be a superuser',
             HINT = 'ALTER ROLE billing_owner NOSUPERUSER; the definer functions run as this role.';
     END IF;
+    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 

@@ -77,6 +77,7 @@ pub struct Report {
     lines: Vec<String>,
     sections: Vec<Value>,
     missed: usize,
+    unsure: usize,
 }
 
 impl Report {
@@ -185,20 +186,28 @@ impl Report {
 
     fn verdict(&mut self, requirement: Requirement, figure: f64, noisy: bool) -> String {
         let verdict = match (requirement.met(figure), noisy) {
+<<<<<<< HEAD
             (true, _) => "ok: ",
             (false, _) if matches!(requirement, Requirement::Goal(_)) => "not reached: ",
             (false, true) => "UNSURE, the machine is too busy to tell: ",
+=======
+            (true, _) => "ok:",
+            (false, true) => {
+                self.unsure += 1;
+                "UNSURE, the machine is too busy to tell:"
+            }
+>>>>>>> main
             (false, false) => {
                 self.missed += 1;
-                "MISSED: "
+                "MISSED:"
             }
         };
         format!("{verdict} {}", requirement.text())
     }
 
-    /// How many requirements were missed.
-    pub fn missed(&self) -> usize {
-        self.missed
+    /// How many requirements were missed, and of how many the machine was too busy to tell.
+    pub fn verdicts(&self) -> (usize, usize) {
+        (self.missed, self.unsure)
     }
 
     /// The report file.
@@ -208,6 +217,7 @@ impl Report {
             "rounds": rounds,
             "seconds": seconds,
             "missed": self.missed,
+            "unsure": self.unsure,
             "measured": self.sections,
             "table": self.lines,
         })

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::session::{Admin, Role, Session};
@@ -92,6 +92,10 @@ impl Cluster {
             let template = Admin::connect(self, TEMPLATE).await;
             template.run("CREATE EXTENSION billing_rpc").await;
             template.run(&format!("SELECT billing.add_webhook_secret('stripe', '{SECRET}')")).await;
+            // To see a test fail: `BILLING_SABOTAGE='DROP INDEX ...'` breaks what the test relies on.
+            if let Ok(sabotage) = std::env::var("BILLING_SABOTAGE") {
+                template.run(&sabotage).await;
+            }
             // As PostgREST logs in: a role that may become others; and an application's own role.
             template.run("CREATE ROLE wire_gateway LOGIN NOINHERIT").await;
             template.run("GRANT billing_webhook, billing_service TO wire_gateway").await;
@@ -120,7 +124,11 @@ impl Cluster {
             return false;
         }
         self.killed.lock().expect("killed").insert(pid);
-        Command::new("kill").args(["-9", &pid.to_string()]).status().is_ok_and(|status| status.success())
+        Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     }
 
     /// Stops the server as a crash would, and starts it again.

@@ -27,7 +27,17 @@ impl Admin {
     /// Connects.
     pub async fn connect(cluster: &Cluster, database: &str) -> Admin {
         let config = config(cluster, database, "postgres");
-        let (client, connection) = config.connect(NoTls).await.expect("a superuser's connection");
+        let begun = Instant::now();
+        let (client, connection) = loop {
+            match config.connect(NoTls).await {
+                Ok(connected) => break connected,
+                // After a crash the server may still be reading its log.
+                Err(error) => {
+                    assert!(is_retryable(&error) && begun.elapsed() < PATIENCE, "no connection: {error:?}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
         let connection = tokio::spawn(async move {
             let _ = connection.await;
         });

@@ -11,7 +11,7 @@ use billing_wire::session::{Answer, Call, Session, is_retryable};
 use billing_wire::{Tested, figure, random, run, sized, stripe};
 use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::SliceRandom;
 use serde_json::json;
 
 pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
@@ -156,10 +156,10 @@ async fn disturb(cluster: &Arc<Cluster>, pids: &Mutex<HashMap<usize, u32>>) -> u
     let mut kills = 0;
     for round in 0..sized(4, 40) {
         tokio::time::sleep(Duration::from_millis(random.random_range(300..900))).await;
-        let all: Vec<u32> = pids.lock().expect("pids").values().copied().collect();
-        if let Some(pid) = all.choose(&mut random) {
-            kills += usize::from(cluster.kill(*pid));
-        }
+        let mut all: Vec<u32> = pids.lock().expect("pids").values().copied().collect();
+        all.shuffle(&mut random);
+        // Those that a former crash ended are none of the server's any more.
+        kills += usize::from(all.iter().any(|pid| cluster.kill(*pid)));
         if round % sized(3, 20) == 1 {
             // Up again after the kill first, so that the stop is one of its own.
             tokio::time::sleep(Duration::from_millis(800)).await;

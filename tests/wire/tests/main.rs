@@ -1,4 +1,5 @@
-//! The extension as clients meet it. `BILLING_LONG=1` for the stated sizes, `BILLING_SEED=n` to repeat a run.
+//! The extension as clients meet it. `BILLING_LONG=1` for the stated sizes, `BILLING_SEED=n` to repeat a run,
+//! `BILLING_FIXTURES=folder` for more bodies, `BILLING_SABOTAGE=sql` to break the schema and see tests fail.
 
 use libtest_mimic::{Arguments, Trial};
 
