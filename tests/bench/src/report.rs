@@ -186,17 +186,12 @@ impl Report {
 
     fn verdict(&mut self, requirement: Requirement, figure: f64, noisy: bool) -> String {
         let verdict = match (requirement.met(figure), noisy) {
-<<<<<<< HEAD
-            (true, _) => "ok: ",
-            (false, _) if matches!(requirement, Requirement::Goal(_)) => "not reached: ",
-            (false, true) => "UNSURE, the machine is too busy to tell: ",
-=======
             (true, _) => "ok:",
+            (false, _) if matches!(requirement, Requirement::Goal(_)) => "not reached:",
             (false, true) => {
                 self.unsure += 1;
                 "UNSURE, the machine is too busy to tell:"
             }
->>>>>>> main
             (false, false) => {
                 self.missed += 1;
                 "MISSED:"
