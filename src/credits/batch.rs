@@ -8,7 +8,7 @@
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use billing_core::credits::account::Part;
+use billing_core::credits::account::{Lot, Part, WriteOff};
 use billing_core::credits::batch::{Operation, parse};
 use billing_core::credits::{EntryKind, Request, expiry_fingerprint, expiry_key};
 use billing_core::customers::Uuid;
@@ -182,9 +182,10 @@ struct Round<'a> {
     entries: Vec<BulkEntry<'a>>,
     /// By place in `entries`: which lots the entry took from.
     uses: Vec<(usize, Vec<Part>)>,
-    /// By place in `entries`: the entry makes a lot.
-    lots: Vec<(usize, &'a Request<'a>)>,
-    ids: std::vec::IntoIter<i64>,
+    /// By place in `entries`: the number of the lot that the entry makes.
+    lots: Vec<(usize, i64, &'a Request<'a>)>,
+    entry_ids: std::vec::IntoIter<i64>,
+    lot_ids: std::vec::IntoIter<i64>,
 }
 
 impl<'a> Round<'a> {
@@ -202,6 +203,7 @@ impl<'a> Round<'a> {
         }
         let same = same_facts(client, requests)?;
         let write_offs: usize = accounts.values().map(|locked| locked.write_offs().len()).sum();
+        let lots = all().filter(|request| request.terms.make_a_lot()).count();
         Ok(Round {
             keys: bulk::by_keys(client, all().map(|r| r.idempotency_key.clone().into_owned()).collect())?,
             sources: bulk::by_sources(client, same.values().flatten().cloned().collect())?,
@@ -211,7 +213,9 @@ impl<'a> Round<'a> {
             entries: Vec::new(),
             uses: Vec::new(),
             lots: Vec::new(),
-            ids: bulk::next_entry_ids(client, all().count() + write_offs)?.into_iter(),
+            // A lot that has expired when it is made is written off before the account's next entry.
+            entry_ids: bulk::next_entry_ids(client, all().count() + write_offs + lots)?.into_iter(),
+            lot_ids: bulk::next_lot_ids(client, lots)?.into_iter(),
         })
     }
 
@@ -255,37 +259,39 @@ impl<'a> Round<'a> {
         let Some(locked) = self.accounts.get_mut(&(key.customer_id, key.credit_type)) else {
             return refused(Detail::InsufficientCredits);
         };
+        // What the batch itself granted may have expired: settled as before any call, unless it is refused.
+        let before = locked.account.clone();
+        let (_, write_offs) = locked.account.settle(locked.at.micros());
         let parts = match change(locked, request) {
             Ok(parts) => parts,
-            Err(refusal) => return Ok(CreditOutcome::refused(refusal)),
+            Err(refusal) => {
+                locked.account = before;
+                return Ok(CreditOutcome::refused(refusal));
+            }
         };
         let (at, balance_after) = (locked.at, locked.account.balance);
-        self.touch(key)?;
+        let first = self.touched.insert((key.customer_id, key.credit_type));
+        let stood = if first { locked.write_offs().to_vec() } else { Vec::new() };
+        for write_off in stood.iter().chain(&write_offs) {
+            self.write_off(key, at, write_off)?;
+        }
         self.enter(key, request, metadata, parts, at, balance_after)
     }
 
-    /// Before the first entry of an account stand its write-offs.
-    fn touch(&mut self, key: AccountKey<'a>) -> Result<()> {
-        let account = (key.customer_id, key.credit_type);
-        if !self.touched.insert(account) {
-            return Ok(());
-        }
-        let locked = self.accounts.get(&account).ok_or(Error::BrokenInvariant)?;
-        for write_off in locked.write_offs() {
-            self.entries.push(BulkEntry {
-                entry_id: self.ids.next().ok_or(Error::BrokenInvariant)?,
-                key,
-                kind: EntryKind::Expiry,
-                credits: -write_off.credits,
-                balance_after: write_off.balance_after,
-                money: None,
-                idempotency_key: expiry_key(write_off),
-                source: None,
-                fingerprint: expiry_fingerprint(write_off),
-                metadata: Some(write_off_metadata(write_off)),
-                at: locked.at,
-            });
-        }
+    fn write_off(&mut self, key: AccountKey<'a>, at: pg::Time, write_off: &WriteOff) -> Result<()> {
+        self.entries.push(BulkEntry {
+            entry_id: self.entry_ids.next().ok_or(Error::BrokenInvariant)?,
+            key,
+            kind: EntryKind::Expiry,
+            credits: -write_off.credits,
+            balance_after: write_off.balance_after,
+            money: None,
+            idempotency_key: expiry_key(write_off),
+            source: None,
+            fingerprint: expiry_fingerprint(write_off),
+            metadata: Some(write_off_metadata(write_off)),
+            at,
+        });
         Ok(())
     }
 
@@ -298,13 +304,13 @@ impl<'a> Round<'a> {
         at: pg::Time,
         balance_after: i64,
     ) -> Result<CreditOutcome> {
-        let entry_id = self.ids.next().ok_or(Error::BrokenInvariant)?;
+        let entry_id = self.entry_ids.next().ok_or(Error::BrokenInvariant)?;
         let fingerprint = request.fingerprint(&key.customer_id);
         if !parts.is_empty() {
             self.uses.push((self.entries.len(), parts));
         }
         if request.credits > 0 && request.terms.make_a_lot() {
-            self.lots.push((self.entries.len(), request));
+            self.make_lot(key, entry_id, request)?;
         }
         self.entries.push(BulkEntry {
             entry_id,
@@ -335,6 +341,26 @@ impl<'a> Round<'a> {
         Ok(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(Shown::from(entry)) })
     }
 
+    /// The lot joins the account at once, so that later operations burn it.
+    fn make_lot(&mut self, key: AccountKey<'a>, entry_id: i64, request: &'a Request<'a>) -> Result<()> {
+        let lot_id = self.lot_ids.next().ok_or(Error::BrokenInvariant)?;
+        let locked =
+            self.accounts.get_mut(&(key.customer_id, key.credit_type)).ok_or(Error::BrokenInvariant)?;
+        // `change` has counted the credits as lying in a lot.
+        locked.account.in_lots -= request.credits;
+        locked.account.add_lot(Lot {
+            lot_id,
+            entry_id,
+            priority: request.terms.priority,
+            expires_at: request.terms.expires_at,
+            remaining: request.credits,
+            held: 0,
+            changed: false,
+        });
+        self.lots.push((self.entries.len(), lot_id, request));
+        Ok(())
+    }
+
     /// Writes what the operations did; refused if a rival was faster.
     fn write(&self, client: &Client) -> Result<std::result::Result<(), Rival>> {
         for entries in self.entries.chunks(ENTRIES_PER_STATEMENT) {
@@ -343,9 +369,10 @@ impl<'a> Round<'a> {
             }
             pgrx::check_for_interrupts!();
         }
-        for (place, request) in &self.lots {
+        for (place, lot_id, request) in &self.lots {
             let entry = &self.entries[*place];
-            store::insert_lot(client, entry.key, entry.entry_id, request.credits, request.terms)?;
+            let made = (entry.entry_id, request.credits, request.terms);
+            bulk::insert_lot(client, entry.key, *lot_id, made)?;
         }
         for (place, parts) in &self.uses {
             store::insert_uses(client, self.entries[*place].entry_id, parts)?;

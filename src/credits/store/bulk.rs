@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use billing_core::credits::{EntryKind, Fingerprint, Money, Source};
+use billing_core::credits::{EntryKind, Fingerprint, Money, Source, Terms};
 use billing_core::customers::Uuid;
 use pgrx::Uuid as PgUuid;
 use pgrx::datum::DatumWithOid;
@@ -43,6 +43,11 @@ statements! {
          FROM pg_catalog.unnest($2) AS s (source_ref) JOIN billing.charges c ON c.source_ref = s.source_ref";
     NEXT_ENTRY_IDS(INT8OID) =
         "SELECT pg_catalog.nextval('billing.ledger_entry_id_seq') FROM pg_catalog.generate_series(1, $1)";
+    NEXT_LOT_IDS(INT8OID) =
+        "SELECT pg_catalog.nextval('billing.lots_lot_id_seq') FROM pg_catalog.generate_series(1, $1)";
+    INSERT_LOT(INT8OID, INT8OID, UUIDOID, TEXTOID, INT8OID, TIMESTAMPTZOID, INT4OID) =
+        "INSERT INTO billing.lots (lot_id, entry_id, customer_id, credit_type, remaining, expires_at, priority)
+         OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)";
     INSERT_ENTRIES(INT8ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
                    TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID,
                    TIMESTAMPTZARRAYOID) =
@@ -119,6 +124,29 @@ pub fn ties(client: &Client, payments: Vec<String>, sources: Vec<String>) -> Res
 pub fn next_entry_ids(client: &Client, count: usize) -> Result<Vec<i64>> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     NEXT_ENTRY_IDS.with(|s| s.run(client, &[count.into()]))?.all(|row| row.get(1))
+}
+
+/// So many new numbers for lots, rising.
+pub fn next_lot_ids(client: &Client, count: usize) -> Result<Vec<i64>> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    NEXT_LOT_IDS.with(|s| s.run(client, &[count.into()]))?.all(|row| row.get(1))
+}
+
+/// Makes a lot whose number is known, of an entry just appended: that entry, its credits and terms.
+pub fn insert_lot(client: &Client, key: AccountKey, lot_id: i64, made: (i64, i64, Terms)) -> Result<()> {
+    let (entry_id, credits, terms) = made;
+    let [customer, credit_type] = key.arguments();
+    let expires_at = terms.expires_at.map(Time::of_micros).and_then(Time::timestamp);
+    let arguments = [
+        lot_id.into(),
+        entry_id.into(),
+        customer,
+        credit_type,
+        credits.into(),
+        expires_at.into(),
+        terms.priority.into(),
+    ];
+    exactly(1, &INSERT_LOT.with(|s| s.run(client, &arguments))?)
 }
 
 /// An entry to be appended, its number known.
