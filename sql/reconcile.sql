@@ -2,7 +2,7 @@
 
 CREATE FUNCTION billing.reconcile()
 RETURNS TABLE (problem text, customer_id uuid, credit_type text, reference text, expected bigint, found bigint)
-LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH entries AS (

@@ -94,7 +94,7 @@ fn hold(client: &Client, request: &HoldRequest, metadata: Option<&JsonbArgument>
 
 /// The answer to a key that stands: the hold as it is now, if it is the same request.
 fn standing(client: &Client, request: &HoldRequest, person: &Person) -> Result<Option<HoldOutcome>> {
-    let Some(keyed) = store::by_key(client, request.idempotency_key)? else { return Ok(None) };
+    let Some(keyed) = store::by_key_of_hold(client, request.idempotency_key)? else { return Ok(None) };
     if let Keyed::Hold(hold_id, customer_id, fingerprint) = keyed
         && request.fingerprint(&customer_id).as_slice() == fingerprint
         && (*person == Person::Known(customer_id)

@@ -92,6 +92,8 @@ pub struct Entry {
     pub source: Option<String>,
     pub reverses: Option<Place>,
     pub shortfall: i64,
+    /// Of a capture.
+    pub hold: Option<Place>,
     /// What the call asked for, to tell a replay.
     asked: Asked,
     /// What a spend or capture took: lots in the order of burning; the last is what lay on none.
@@ -406,6 +408,7 @@ impl Books {
             source: None,
             reverses: None,
             shortfall: 0,
+            hold: None,
             asked,
             taken: Vec::new(),
         });
@@ -558,6 +561,7 @@ impl Books {
                 let account = (hold.user.as_str(), hold.credit_type.as_str());
                 let entry = self.enter(account, EntryKind::Capture, -credits, now, None, Asked::Own);
                 self.entries[entry].taken = taken;
+                self.entries[entry].hold = Some(place);
                 Ok(Shows::Hold(place))
             }
             Status::Captured if hold.captured == Some(credits) => Err(about(Reason::Replay, None)),

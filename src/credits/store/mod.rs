@@ -134,11 +134,13 @@ statements! {
          FROM billing.ledger WHERE reverses = $1";
     DUE_ACCOUNTS(TIMESTAMPTZOID, INT8OID) =
         "SELECT customer_id, credit_type FROM (
-             (SELECT customer_id, credit_type, expires_at FROM billing.lots
-              WHERE remaining > held AND expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2)
-             UNION ALL
-             (SELECT customer_id, credit_type, expires_at FROM billing.holds
-              WHERE status = 'open' AND expires_at <= $1 ORDER BY expires_at LIMIT $2)
+             SELECT customer_id, credit_type FROM (
+                 (SELECT customer_id, credit_type, expires_at FROM billing.lots
+                  WHERE remaining > held AND expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2)
+                 UNION ALL
+                 (SELECT customer_id, credit_type, expires_at FROM billing.holds
+                  WHERE status = 'open' AND expires_at <= $1 ORDER BY expires_at LIMIT $2)
+             ) overdue ORDER BY expires_at LIMIT $2
          ) due GROUP BY customer_id, credit_type ORDER BY customer_id, credit_type";
     BALANCE_AT(UUIDOID, TEXTOID, INT8OID, INT8OID) =
         "SELECT entry_id, created_at, balance_after FROM billing.ledger
@@ -197,10 +199,21 @@ pub enum Keyed {
 
 /// What the key stands for.
 pub fn by_key(client: &Client, key: &str) -> Result<Option<Keyed>> {
-    BY_KEY.with(|s| s.run(client, &[key.into()]))?.first(|row| match row.maybe::<PgUuid>(8)? {
+    BY_KEY.with(|s| s.run(client, &[key.into()]))?.first(keyed)
+}
+
+/// What the key stands for, to a hold: no index spans ledger and holds, so rivals on two balances may both
+/// have got it, and each must find its own again.
+pub fn by_key_of_hold(client: &Client, key: &str) -> Result<Option<Keyed>> {
+    let found = BY_KEY.with(|s| s.run(client, &[key.into()]))?.all(keyed)?;
+    Ok(found.into_iter().max_by_key(|keyed| matches!(keyed, Keyed::Hold(..))))
+}
+
+fn keyed(row: &Columns) -> Result<Keyed> {
+    match row.maybe::<PgUuid>(8)? {
         Some(hold_id) => Ok(Keyed::Hold(*hold_id.as_bytes(), uuid(row, 2)?, row.get(7)?)),
         None => entry(row).map(Keyed::Entry),
-    })
+    }
 }
 
 /// Whether the key is a hold's.

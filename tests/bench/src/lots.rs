@@ -20,6 +20,8 @@ const SPENDERS: usize = 100;
 const DEAD: usize = 1_000;
 /// Customers who have those, and those beside them.
 const VETERANS: usize = 10;
+/// Spends of those a turn.
+const VETERANS_SPENDS: usize = 250;
 /// Credits of a lot that is never used up.
 const LASTING: i64 = 1_000_000_000_000;
 /// Each measurement of a round is done in so many parts.
@@ -70,21 +72,29 @@ pub async fn measure(control: &Client, options: &Options, report: &mut Report) -
 
     let title = format!("spend that uses up {CROSSED} lots");
     let worlds = [("without lots", plain), ("using up lots", crossing)];
-    let measured = compare(worlds, options, refill).await?;
+    let measured = compare(worlds, SPENDERS, options, refill).await?;
     let ratio = Wanted { name: "with / without lots", of: 1, to: 0, requirement: None };
     report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio]);
 
     let requirement = Some(Requirement::ProcessorAtLeast(0.90));
     let ratio = Wanted { name: "with / without dead lots", of: 1, to: 0, requirement };
     let title = format!("spend of customers with {DEAD} used-up lots and none left");
-    let measured = compare([("no lots", none), ("dead lots", dead)], options, nothing).await?;
+    let measured =
+        compare([("no lots", none), ("dead lots", dead)], VETERANS_SPENDS, options, nothing).await?;
     report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio]);
     let title = format!("spend of customers with {DEAD} used-up lots and one left");
-    let measured = compare([("one lot", lasting), ("dead lots and one", both)], options, nothing).await?;
+    let measured =
+        compare([("one lot", lasting), ("dead lots and one", both)], VETERANS_SPENDS, options, nothing)
+            .await?;
     report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio]);
 
     let crossed = (options.rounds + 1) * TURNS * SPENDERS * CROSSED;
     check(&admin, VETERANS * DEAD * 2 + crossed).await?;
+    let problems = "SELECT count(*) FROM billing.reconcile()";
+    let problems: i64 = admin.query_one(problems, &[]).await?.get(0);
+    if problems > 0 {
+        return Err(format!("billing.reconcile() tells of {problems} problems").into());
+    }
     drop((admin, batches));
     control.batch_execute(&format!("DROP DATABASE {DATABASE} WITH (FORCE)")).await?;
     Ok(())
@@ -113,6 +123,7 @@ async fn check(client: &Client, used_up: usize) -> Result<(), Failure> {
 /// Two groups of customers in turns, each with one client; what has to be done before a turn is not measured.
 async fn compare(
     worlds: [(&'static str, &World); 2],
+    calls: usize,
     options: &Options,
     before: impl AsyncFn() -> Result<(), Failure>,
 ) -> Result<Vec<Measured>, Failure> {
@@ -130,7 +141,7 @@ async fn compare(
         for turn in 0..TURNS {
             before().await?;
             for index in order(contenders.len(), round * TURNS + turn) {
-                slices[index].push(contenders[index].slice(worlds[index].1, SPENDERS).await?);
+                slices[index].push(contenders[index].slice(worlds[index].1, calls).await?);
             }
         }
         if round > 0 {

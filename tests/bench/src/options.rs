@@ -9,8 +9,7 @@ const USAGE: &str = "arguments of the benchmark:
   --require                          end with status 1 if a requirement is missed
 environment:
   BILLING_BENCH_ROUNDS    rounds of each comparison, at least 7 (default 11)
-  BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)
-  BILLING_LONG            1: the large database of section size holds 1,000,000 entries (default 100,000)";
+  BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)";
 
 /// The sections, in the order in which they run.
 pub const SECTIONS: [&str; 10] =
@@ -23,8 +22,6 @@ pub struct Options {
     pub sections: Vec<String>,
     pub synchronous_commit: Vec<bool>,
     pub require: bool,
-    /// Whether what takes long is to be done in full.
-    pub long: bool,
 }
 
 impl Options {
@@ -36,7 +33,6 @@ impl Options {
             sections: SECTIONS.map(str::to_owned).to_vec(),
             synchronous_commit: vec![true, false],
             require: false,
-            long: environment("BILLING_LONG", 0)? == 1,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {

@@ -11,8 +11,7 @@ use crate::world::{Customer, World, make_database};
 
 /// Entries and customers.
 const SMALL: (usize, usize) = (10_000, 1_000);
-const LARGE: (usize, usize) = (100_000, 10_000);
-const LARGEST: (usize, usize) = (1_000_000, 100_000);
+const LARGE: (usize, usize) = (1_000_000, 100_000);
 
 /// Two databases of one server, called alternately.
 pub async fn measure(
@@ -21,8 +20,7 @@ pub async fn measure(
     report: &mut Report,
     progress: &impl Fn(&str),
 ) -> Result<(), Failure> {
-    let large = if options.long { LARGEST } else { LARGE };
-    let databases = [("bench_small", "small", SMALL), ("bench_large", "large", large)];
+    let databases = [("bench_small", "small", SMALL), ("bench_large", "large", LARGE)];
     let call = Call { side: Side::Ours, kind: Kind::Purchase };
     let (mut contenders, mut worlds) = (Vec::new(), Vec::new());
     for (database, name, (entries, customers)) in databases {
@@ -42,7 +40,7 @@ pub async fn measure(
     let ratio = Wanted { name: "cost, large / small", of: 0, to: 1, requirement };
     let title = format!(
         "purchase where {} entries of {} customers are stored, beside {} of {}",
-        large.0, large.1, SMALL.0, SMALL.1
+        LARGE.0, LARGE.1, SMALL.0, SMALL.1
     );
     report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio]);
     drop(contenders);

@@ -44,6 +44,11 @@ impl Admin {
         Admin { client, connection }
     }
 
+    /// The client itself.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Runs statements.
     pub async fn run(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
@@ -211,6 +216,35 @@ impl Call {
     pub fn spend(user: &str, credits: i64, key: &str) -> Call {
         let call = Call::of("spend_credits").text("user_id", user).number("credits", credits);
         call.text("idempotency_key", key)
+    }
+
+    /// `hold_credits`
+    pub fn hold(user: &str, credits: i64, key: &str) -> Call {
+        let call = Call::of("hold_credits").text("user_id", user).number("credits", credits);
+        call.text("idempotency_key", key)
+    }
+
+    /// `capture_hold`
+    pub fn capture(hold_id: &str, credits: Option<i64>) -> Call {
+        let call = Call::of("capture_hold").with("hold_id", "uuid", Some(hold_id.to_owned()));
+        call.with("credits", "bigint", credits.map(|credits| credits.to_string()))
+    }
+
+    /// `release_hold`
+    pub fn release(hold_id: &str) -> Call {
+        Call::of("release_hold").with("hold_id", "uuid", Some(hold_id.to_owned()))
+    }
+
+    /// `reverse_credit_entry`
+    pub fn reverse(entry_id: i64, key: &str, credits: Option<i64>) -> Call {
+        let call = Call::of("reverse_credit_entry").number("entry_id", entry_id);
+        let call = call.text("idempotency_key", key);
+        call.with("credits", "bigint", credits.map(|credits| credits.to_string()))
+    }
+
+    /// `apply_credit_batch`
+    pub fn batch(operations: &str) -> Call {
+        Call::of("apply_credit_batch").with("operations", "jsonb", Some(operations.to_owned()))
     }
 
     /// `register_billing_user`

@@ -8,6 +8,7 @@ mod corpus;
 mod crashes;
 mod deliveries;
 mod exits;
+mod ledger_model;
 mod plans;
 mod races;
 mod raw_bodies;
@@ -31,6 +32,7 @@ fn main() {
     exits::add(&mut add);
     restore::add(&mut add);
     crashes::add(&mut add);
+    ledger_model::add(&mut add);
 
     let conclusion = libtest_mimic::run(&arguments, trials);
     let complaints = billing_wire::cluster::close_all();
