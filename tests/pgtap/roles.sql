@@ -51,8 +51,15 @@ SELECT is_empty($$ SELECT webhook_secret_list FROM billing.webhook_secret_list W
     'which shows none');
 SELECT is(tap.attempt('billing_monitor', 'SELECT secret FROM billing.webhook_secrets'), '42501', 'and not the secrets');
 
+SELECT is(tap.attempt('billing_monitor', 'SELECT * FROM billing.credit_totals'), 'ok', 'billing_monitor sees the totals');
+SELECT is(tap.attempt('billing_monitor', 'SELECT * FROM billing.reconcile()'), 'ok', 'and has the books checked');
+SELECT is(tap.attempt('billing_monitor', 'SELECT billing.expire_credits(1)'), '42501', 'but writes nothing off');
+SELECT is(tap.attempt('billing_service', 'SELECT billing.expire_credits(1)'), '42501', 'nor does billing_service');
+
 -- Row security is the second wall: with the tables granted, a stranger still sees no row.
-SELECT ok((SELECT applied FROM grant_credits('a@example.com', 5, 'key')), 'credits of somebody');
+SELECT ok((SELECT applied FROM grant_credits('a@example.com', 5, 'key', priority => 1)), 'credits of somebody');
+SELECT ok((SELECT applied FROM spend_credits('a@example.com', 1, 'key-2')), 'and a spend');
+SELECT ok((SELECT applied FROM hold_credits('a@example.com', 2, 'key-3')), 'and a hold');
 CREATE FUNCTION tap.seen(role_name text, relation text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE n bigint;
 BEGIN
