@@ -26,12 +26,17 @@ fn config(cluster: &Cluster, database: &str, user: &str) -> Config {
 impl Admin {
     /// Connects.
     pub async fn connect(cluster: &Cluster, database: &str) -> Admin {
+        Admin::try_connect(cluster, database).await.expect("a superuser's connection")
+    }
+
+    /// Connects, if the server is up.
+    pub async fn try_connect(cluster: &Cluster, database: &str) -> Tried<Admin> {
         let config = config(cluster, database, "postgres");
-        let (client, connection) = config.connect(NoTls).await.expect("a superuser's connection");
+        let (client, connection) = config.connect(NoTls).await?;
         let connection = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Admin { client, connection }
+        Ok(Admin { client, connection })
     }
 
     /// The client itself.
