@@ -8,7 +8,7 @@
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use billing_core::credits::account::Part;
+use billing_core::credits::account::{Lot, Part, WriteOff};
 use billing_core::credits::batch::{Operation, parse};
 use billing_core::credits::{EntryKind, Request, expiry_fingerprint, expiry_key};
 use billing_core::customers::Uuid;
@@ -182,9 +182,14 @@ struct Round<'a> {
     entries: Vec<BulkEntry<'a>>,
     /// By place in `entries`: which lots the entry took from.
     uses: Vec<(usize, Vec<Part>)>,
-    /// By place in `entries`: the entry makes a lot.
-    lots: Vec<(usize, &'a Request<'a>)>,
+    /// Lots that entries made, as they were made.
+    lots: Vec<(AccountKey<'a>, Lot)>,
+    /// Accounts with such a lot that had expired already: the next operation settles them anew.
+    due: BTreeSet<(Uuid, &'a str)>,
+    /// What settling wrote off, to be entered before the account's next entry.
+    write_offs: HashMap<(Uuid, &'a str), Vec<WriteOff>>,
     ids: std::vec::IntoIter<i64>,
+    lot_ids: std::vec::IntoIter<i64>,
 }
 
 impl<'a> Round<'a> {
@@ -201,7 +206,11 @@ impl<'a> Round<'a> {
             }
         }
         let same = same_facts(client, requests)?;
-        let write_offs: usize = accounts.values().map(|locked| locked.write_offs().len()).sum();
+        let write_offs: HashMap<_, _> =
+            accounts.iter().map(|(account, locked)| (*account, locked.write_offs().to_vec())).collect();
+        let lots = all().filter(|request| makes_a_lot(request)).count();
+        // Each lot of the batch may expire in it.
+        let entries = all().count() + lots + write_offs.values().map(Vec::len).sum::<usize>();
         Ok(Round {
             keys: bulk::by_keys(client, all().map(|r| r.idempotency_key.clone().into_owned()).collect())?,
             sources: bulk::by_sources(client, same.values().flatten().cloned().collect())?,
@@ -211,7 +220,10 @@ impl<'a> Round<'a> {
             entries: Vec::new(),
             uses: Vec::new(),
             lots: Vec::new(),
-            ids: bulk::next_entry_ids(client, all().count() + write_offs)?.into_iter(),
+            due: BTreeSet::new(),
+            write_offs,
+            ids: bulk::next_entry_ids(client, entries)?.into_iter(),
+            lot_ids: bulk::next_lot_ids(client, lots)?.into_iter(),
         })
     }
 
@@ -252,26 +264,40 @@ impl<'a> Round<'a> {
             return refused(Detail::UnknownUser);
         }
         let Some(key) = prepared.key(request) else { return refused(Detail::InsufficientCredits) };
-        let Some(locked) = self.accounts.get_mut(&(key.customer_id, key.credit_type)) else {
+        let account = (key.customer_id, key.credit_type);
+        let Some(locked) = self.accounts.get_mut(&account) else {
             return refused(Detail::InsufficientCredits);
+        };
+        let unsettled = self.due.contains(&account).then(|| locked.account.clone());
+        let write_offs = match unsettled {
+            Some(_) => locked.account.settle(locked.at.micros()).1,
+            None => Vec::new(),
         };
         let parts = match change(locked, request) {
             Ok(parts) => parts,
-            Err(refusal) => return Ok(CreditOutcome::refused(refusal)),
+            Err(refusal) => {
+                // What is refused writes nothing off either.
+                if let Some(unsettled) = unsettled {
+                    locked.account = unsettled;
+                }
+                return Ok(CreditOutcome::refused(refusal));
+            }
         };
+        if !write_offs.is_empty() {
+            self.due.remove(&account);
+            self.write_offs.insert(account, write_offs);
+        }
         let (at, balance_after) = (locked.at, locked.account.balance);
         self.touch(key)?;
         self.enter(key, request, metadata, parts, at, balance_after)
     }
 
-    /// Before the first entry of an account stand its write-offs.
+    /// Before an entry of an account stand its write-offs.
     fn touch(&mut self, key: AccountKey<'a>) -> Result<()> {
         let account = (key.customer_id, key.credit_type);
-        if !self.touched.insert(account) {
-            return Ok(());
-        }
+        self.touched.insert(account);
         let locked = self.accounts.get(&account).ok_or(Error::BrokenInvariant)?;
-        for write_off in locked.write_offs() {
+        for write_off in &self.write_offs.remove(&account).unwrap_or_default() {
             self.entries.push(BulkEntry {
                 entry_id: self.ids.next().ok_or(Error::BrokenInvariant)?,
                 key,
@@ -303,8 +329,8 @@ impl<'a> Round<'a> {
         if !parts.is_empty() {
             self.uses.push((self.entries.len(), parts));
         }
-        if request.credits > 0 && request.terms.make_a_lot() {
-            self.lots.push((self.entries.len(), request));
+        if makes_a_lot(request) {
+            self.make_lot(key, request, entry_id)?;
         }
         self.entries.push(BulkEntry {
             entry_id,
@@ -335,6 +361,27 @@ impl<'a> Round<'a> {
         Ok(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(Shown::from(entry)) })
     }
 
+    /// The later operations burn it as any other.
+    fn make_lot(&mut self, key: AccountKey<'a>, request: &Request, entry_id: i64) -> Result<()> {
+        let lot = Lot {
+            lot_id: self.lot_ids.next().ok_or(Error::BrokenInvariant)?,
+            entry_id,
+            priority: request.terms.priority,
+            expires_at: request.terms.expires_at,
+            remaining: request.credits,
+            held: 0,
+            changed: false,
+        };
+        let account = (key.customer_id, key.credit_type);
+        let locked = self.accounts.get_mut(&account).ok_or(Error::BrokenInvariant)?;
+        if !lot.lives(locked.at.micros()) {
+            self.due.insert(account);
+        }
+        locked.account.add_lot(lot.clone());
+        self.lots.push((key, lot));
+        Ok(())
+    }
+
     /// Writes what the operations did; refused if a rival was faster.
     fn write(&self, client: &Client) -> Result<std::result::Result<(), Rival>> {
         for entries in self.entries.chunks(ENTRIES_PER_STATEMENT) {
@@ -343,9 +390,8 @@ impl<'a> Round<'a> {
             }
             pgrx::check_for_interrupts!();
         }
-        for (place, request) in &self.lots {
-            let entry = &self.entries[*place];
-            store::insert_lot(client, entry.key, entry.entry_id, request.credits, request.terms)?;
+        for lots in self.lots.chunks(ENTRIES_PER_STATEMENT) {
+            bulk::insert_lots(client, lots)?;
         }
         for (place, parts) in &self.uses {
             store::insert_uses(client, self.entries[*place].entry_id, parts)?;
@@ -366,6 +412,10 @@ impl<'a> Round<'a> {
         bulk::update_balances(client, &balances)?;
         Ok(Ok(()))
     }
+}
+
+fn makes_a_lot(request: &Request) -> bool {
+    request.credits > 0 && request.terms.make_a_lot()
 }
 
 /// Bounds the memory of one statement's arguments.
