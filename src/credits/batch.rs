@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use billing_core::credits::account::{Lot, Part, WriteOff};
 use billing_core::credits::batch::{Operation, parse};
 use billing_core::credits::{EntryKind, Request, expiry_fingerprint, expiry_key};
-use billing_core::customers::Uuid;
+use billing_core::customers::{Identifier, Uuid};
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -72,15 +72,23 @@ fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<Cre
 /// A key or source of the batch was used by somebody else meanwhile.
 struct Rival;
 
-/// The identifier as a text that sorts and compares as the identifier does.
-fn name(request: &Request) -> String {
-    format!("{:?}", request.user)
+/// The identifier as bytes that sort and compare as the identifier does.
+fn name(request: &Request) -> Vec<u8> {
+    let (kind, bytes): (u8, &[u8]) = match &request.user {
+        Identifier::StripeCustomer(code) => (0, code.as_bytes()),
+        Identifier::PaystackCustomer(code) => (1, code.as_bytes()),
+        Identifier::UserId(id) => (2, id),
+        Identifier::LegacyId(id) => (3, &id.to_be_bytes()),
+        Identifier::Email(email) => (4, email.as_bytes()),
+        Identifier::External(id) => (5, id.as_bytes()),
+    };
+    [&[kind], bytes].concat()
 }
 
 /// Who is meant by the operations, and what was made for them to be locked.
 #[derive(Default)]
 struct Prepared {
-    people: HashMap<String, Person>,
+    people: HashMap<Vec<u8>, Person>,
     charges: BTreeSet<String>,
     customers: BTreeSet<Uuid>,
     balances: Vec<(Uuid, String)>,
@@ -100,7 +108,7 @@ impl Prepared {
                 prepared.charges.insert(payment_ref.to_owned());
             }
         }
-        let mut people: BTreeMap<String, (&Request, bool)> = BTreeMap::new();
+        let mut people: BTreeMap<Vec<u8>, (&Request, bool)> = BTreeMap::new();
         for request in requests() {
             people.entry(name(request)).or_insert((request, false)).1 |= request.credits > 0;
         }
@@ -156,8 +164,9 @@ impl Prepared {
                 store::discard_balance(client, AccountKey { customer_id: *customer_id, credit_type })?;
             }
         }
+        let customers: BTreeSet<Uuid> = used.iter().map(|(customer_id, _)| *customer_id).collect();
         for customer_id in &self.customers {
-            if !used.iter().any(|(used, _)| used == customer_id) {
+            if !customers.contains(customer_id) {
                 customers::discard(client, *customer_id)?;
             }
         }
@@ -182,9 +191,13 @@ struct Round<'a> {
     entries: Vec<BulkEntry<'a>>,
     /// By place in `entries`: which lots the entry took from.
     uses: Vec<(usize, Vec<Part>)>,
-    /// By place in `entries`: the number of the lot that the entry makes.
-    lots: Vec<(usize, i64, &'a Request<'a>)>,
-    entry_ids: std::vec::IntoIter<i64>,
+    /// Lots that entries made, as they were made.
+    lots: Vec<(AccountKey<'a>, Lot)>,
+    /// Accounts with such a lot that had expired already: the next operation settles them anew.
+    due: BTreeSet<(Uuid, &'a str)>,
+    /// What settling wrote off, to be entered before the account's next entry.
+    write_offs: HashMap<(Uuid, &'a str), Vec<WriteOff>>,
+    ids: std::vec::IntoIter<i64>,
     lot_ids: std::vec::IntoIter<i64>,
 }
 
@@ -202,8 +215,11 @@ impl<'a> Round<'a> {
             }
         }
         let same = same_facts(client, requests)?;
-        let write_offs: usize = accounts.values().map(|locked| locked.write_offs().len()).sum();
-        let lots = all().filter(|request| request.terms.make_a_lot()).count();
+        let write_offs: HashMap<_, _> =
+            accounts.iter().map(|(account, locked)| (*account, locked.write_offs().to_vec())).collect();
+        let lots = all().filter(|request| makes_a_lot(request)).count();
+        // Each lot of the batch may expire in it.
+        let entries = all().count() + lots + write_offs.values().map(Vec::len).sum::<usize>();
         Ok(Round {
             keys: bulk::by_keys(client, all().map(|r| r.idempotency_key.clone().into_owned()).collect())?,
             sources: bulk::by_sources(client, same.values().flatten().cloned().collect())?,
@@ -213,8 +229,9 @@ impl<'a> Round<'a> {
             entries: Vec::new(),
             uses: Vec::new(),
             lots: Vec::new(),
-            // A lot that has expired when it is made is written off before the account's next entry.
-            entry_ids: bulk::next_entry_ids(client, all().count() + write_offs + lots)?.into_iter(),
+            due: BTreeSet::new(),
+            write_offs,
+            ids: bulk::next_entry_ids(client, entries)?.into_iter(),
             lot_ids: bulk::next_lot_ids(client, lots)?.into_iter(),
         })
     }
@@ -256,42 +273,54 @@ impl<'a> Round<'a> {
             return refused(Detail::UnknownUser);
         }
         let Some(key) = prepared.key(request) else { return refused(Detail::InsufficientCredits) };
-        let Some(locked) = self.accounts.get_mut(&(key.customer_id, key.credit_type)) else {
+        let account = (key.customer_id, key.credit_type);
+        let Some(locked) = self.accounts.get_mut(&account) else {
             return refused(Detail::InsufficientCredits);
         };
-        // What the batch itself granted may have expired: settled as before any call, unless it is refused.
-        let before = locked.account.clone();
-        let (_, write_offs) = locked.account.settle(locked.at.micros());
+        let unsettled = self.due.contains(&account).then(|| locked.account.clone());
+        let write_offs = match unsettled {
+            Some(_) => locked.account.settle(locked.at.micros()).1,
+            None => Vec::new(),
+        };
         let parts = match change(locked, request) {
             Ok(parts) => parts,
             Err(refusal) => {
-                locked.account = before;
+                // What is refused writes nothing off either.
+                if let Some(unsettled) = unsettled {
+                    locked.account = unsettled;
+                }
                 return Ok(CreditOutcome::refused(refusal));
             }
         };
-        let (at, balance_after) = (locked.at, locked.account.balance);
-        let first = self.touched.insert((key.customer_id, key.credit_type));
-        let stood = if first { locked.write_offs().to_vec() } else { Vec::new() };
-        for write_off in stood.iter().chain(&write_offs) {
-            self.write_off(key, at, write_off)?;
+        if !write_offs.is_empty() {
+            self.due.remove(&account);
+            self.write_offs.insert(account, write_offs);
         }
+        let (at, balance_after) = (locked.at, locked.account.balance);
+        self.touch(key)?;
         self.enter(key, request, metadata, parts, at, balance_after)
     }
 
-    fn write_off(&mut self, key: AccountKey<'a>, at: pg::Time, write_off: &WriteOff) -> Result<()> {
-        self.entries.push(BulkEntry {
-            entry_id: self.entry_ids.next().ok_or(Error::BrokenInvariant)?,
-            key,
-            kind: EntryKind::Expiry,
-            credits: -write_off.credits,
-            balance_after: write_off.balance_after,
-            money: None,
-            idempotency_key: expiry_key(write_off),
-            source: None,
-            fingerprint: expiry_fingerprint(write_off),
-            metadata: Some(write_off_metadata(write_off)),
-            at,
-        });
+    /// Before an entry of an account stand its write-offs.
+    fn touch(&mut self, key: AccountKey<'a>) -> Result<()> {
+        let account = (key.customer_id, key.credit_type);
+        self.touched.insert(account);
+        let locked = self.accounts.get(&account).ok_or(Error::BrokenInvariant)?;
+        for write_off in &self.write_offs.remove(&account).unwrap_or_default() {
+            self.entries.push(BulkEntry {
+                entry_id: self.ids.next().ok_or(Error::BrokenInvariant)?,
+                key,
+                kind: EntryKind::Expiry,
+                credits: -write_off.credits,
+                balance_after: write_off.balance_after,
+                money: None,
+                idempotency_key: expiry_key(write_off),
+                source: None,
+                fingerprint: expiry_fingerprint(write_off),
+                metadata: Some(write_off_metadata(write_off)),
+                at: locked.at,
+            });
+        }
         Ok(())
     }
 
@@ -304,13 +333,13 @@ impl<'a> Round<'a> {
         at: pg::Time,
         balance_after: i64,
     ) -> Result<CreditOutcome> {
-        let entry_id = self.entry_ids.next().ok_or(Error::BrokenInvariant)?;
+        let entry_id = self.ids.next().ok_or(Error::BrokenInvariant)?;
         let fingerprint = request.fingerprint(&key.customer_id);
         if !parts.is_empty() {
             self.uses.push((self.entries.len(), parts));
         }
-        if request.credits > 0 && request.terms.make_a_lot() {
-            self.make_lot(key, entry_id, request)?;
+        if makes_a_lot(request) {
+            self.make_lot(key, request, entry_id)?;
         }
         self.entries.push(BulkEntry {
             entry_id,
@@ -341,23 +370,24 @@ impl<'a> Round<'a> {
         Ok(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(Shown::from(entry)) })
     }
 
-    /// The lot joins the account at once, so that later operations burn it.
-    fn make_lot(&mut self, key: AccountKey<'a>, entry_id: i64, request: &'a Request<'a>) -> Result<()> {
-        let lot_id = self.lot_ids.next().ok_or(Error::BrokenInvariant)?;
-        let locked =
-            self.accounts.get_mut(&(key.customer_id, key.credit_type)).ok_or(Error::BrokenInvariant)?;
-        // `change` has counted the credits as lying in a lot.
-        locked.account.in_lots -= request.credits;
-        locked.account.add_lot(Lot {
-            lot_id,
+    /// The later operations burn it as any other.
+    fn make_lot(&mut self, key: AccountKey<'a>, request: &Request, entry_id: i64) -> Result<()> {
+        let lot = Lot {
+            lot_id: self.lot_ids.next().ok_or(Error::BrokenInvariant)?,
             entry_id,
             priority: request.terms.priority,
             expires_at: request.terms.expires_at,
             remaining: request.credits,
             held: 0,
             changed: false,
-        });
-        self.lots.push((self.entries.len(), lot_id, request));
+        };
+        let account = (key.customer_id, key.credit_type);
+        let locked = self.accounts.get_mut(&account).ok_or(Error::BrokenInvariant)?;
+        if !lot.lives(locked.at.micros()) {
+            self.due.insert(account);
+        }
+        locked.account.add_lot(lot.clone());
+        self.lots.push((key, lot));
         Ok(())
     }
 
@@ -369,10 +399,8 @@ impl<'a> Round<'a> {
             }
             pgrx::check_for_interrupts!();
         }
-        for (place, lot_id, request) in &self.lots {
-            let entry = &self.entries[*place];
-            let made = (entry.entry_id, request.credits, request.terms);
-            bulk::insert_lot(client, entry.key, *lot_id, made)?;
+        for lots in self.lots.chunks(ENTRIES_PER_STATEMENT) {
+            bulk::insert_lots(client, lots)?;
         }
         for (place, parts) in &self.uses {
             store::insert_uses(client, self.entries[*place].entry_id, parts)?;
@@ -393,6 +421,10 @@ impl<'a> Round<'a> {
         bulk::update_balances(client, &balances)?;
         Ok(Ok(()))
     }
+}
+
+fn makes_a_lot(request: &Request) -> bool {
+    request.credits > 0 && request.terms.make_a_lot()
 }
 
 /// Bounds the memory of one statement's arguments.

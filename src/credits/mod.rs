@@ -330,6 +330,10 @@ fn enter(
         Ok(parts) => parts,
         Err(refusal) => return Ok(Entered::Refused(refusal)),
     };
+    let makes_a_lot = request.credits > 0 && request.terms.make_a_lot();
+    if makes_a_lot {
+        locked.account.in_lots += request.credits;
+    }
     let new = NewEntry {
         kind: request.kind,
         credits: request.credits,
@@ -346,7 +350,7 @@ fn enter(
     let entry_id = locked.commit(client, 0, |client| {
         let Some(entry_id) = store::insert_entry(client, key, new, locked.at)? else { return Ok(None) };
         store::insert_uses(client, entry_id, &parts)?;
-        if request.credits > 0 && request.terms.make_a_lot() {
+        if makes_a_lot {
             store::insert_lot(client, key, entry_id, request.credits, request.terms)?;
         }
         Ok(Some(entry_id))
@@ -372,9 +376,6 @@ pub(in crate::credits) fn change(
         return locked.account.spend(-request.credits, locked.at.micros());
     }
     locked.account.add(request.credits)?;
-    if request.terms.make_a_lot() {
-        locked.account.in_lots += request.credits;
-    }
     Ok(Vec::new())
 }
 

@@ -172,8 +172,8 @@ impl Account {
     /// Adds a lot just made.
     pub fn add_lot(&mut self, lot: Lot) {
         self.in_lots += lot.remaining;
-        self.lots.push(lot);
-        self.lots.sort_by_key(Lot::burns_at);
+        let place = self.lots.partition_point(|other| other.burns_at() <= lot.burns_at());
+        self.lots.insert(place, lot);
     }
 
     /// Takes credits from a settled account; which lots gave how much, in the order of burning.

@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use super::EntryKind;
 use crate::outcome::{Detail, Reason};
 
+#[cfg(test)]
+mod beside;
+
 /// Seconds of any one epoch; the ends of the number line are the infinities.
 pub type Seconds = i64;
 

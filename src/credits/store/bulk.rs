@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use billing_core::credits::{EntryKind, Fingerprint, Money, Source, Terms};
+use billing_core::credits::account::Lot;
+use billing_core::credits::{EntryKind, Fingerprint, Money, Source};
 use billing_core::customers::Uuid;
 use pgrx::Uuid as PgUuid;
 use pgrx::datum::DatumWithOid;
@@ -45,9 +46,15 @@ statements! {
         "SELECT pg_catalog.nextval('billing.ledger_entry_id_seq') FROM pg_catalog.generate_series(1, $1)";
     NEXT_LOT_IDS(INT8OID) =
         "SELECT pg_catalog.nextval('billing.lots_lot_id_seq') FROM pg_catalog.generate_series(1, $1)";
-    INSERT_LOT(INT8OID, INT8OID, UUIDOID, TEXTOID, INT8OID, TIMESTAMPTZOID, INT4OID) =
+    INSERT_LOTS(INT8ARRAYOID, INT8ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
+                INT4ARRAYOID) =
         "INSERT INTO billing.lots (lot_id, entry_id, customer_id, credit_type, remaining, expires_at, priority)
-         OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)";
+         OVERRIDING SYSTEM VALUE
+         SELECT l.lot_id, l.entry_id, l.customer_id, l.credit_type, l.remaining, l.expires_at, l.priority
+         FROM ROWS FROM (
+             pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
+             pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)
+         ) AS l (lot_id, entry_id, customer_id, credit_type, remaining, expires_at, priority)";
     INSERT_ENTRIES(INT8ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
                    TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID,
                    TIMESTAMPTZARRAYOID) =
@@ -128,25 +135,35 @@ pub fn next_entry_ids(client: &Client, count: usize) -> Result<Vec<i64>> {
 
 /// So many new numbers for lots, rising.
 pub fn next_lot_ids(client: &Client, count: usize) -> Result<Vec<i64>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     NEXT_LOT_IDS.with(|s| s.run(client, &[count.into()]))?.all(|row| row.get(1))
 }
 
-/// Makes a lot whose number is known, of an entry just appended: that entry, its credits and terms.
-pub fn insert_lot(client: &Client, key: AccountKey, lot_id: i64, made: (i64, i64, Terms)) -> Result<()> {
-    let (entry_id, credits, terms) = made;
-    let [customer, credit_type] = key.arguments();
-    let expires_at = terms.expires_at.map(Time::of_micros).and_then(Time::timestamp);
+/// Makes lots of entries just appended, as they were made: what the batch took from them comes after.
+pub fn insert_lots(client: &Client, lots: &[(AccountKey, Lot)]) -> Result<()> {
+    if lots.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<AccountKey> = lots.iter().map(|(key, _)| *key).collect();
+    let [customers, types] = account_columns(&keys);
+    let numbers =
+        |of: fn(&Lot) -> i64| DatumWithOid::from(lots.iter().map(|(_, lot)| of(lot)).collect::<Vec<i64>>());
+    let expiries: Vec<_> =
+        lots.iter().map(|(_, lot)| lot.expires_at.map(Time::of_micros).and_then(Time::timestamp)).collect();
+    let priorities: Vec<i32> = lots.iter().map(|(_, lot)| lot.priority).collect();
     let arguments = [
-        lot_id.into(),
-        entry_id.into(),
-        customer,
-        credit_type,
-        credits.into(),
-        expires_at.into(),
-        terms.priority.into(),
+        numbers(|lot| lot.lot_id),
+        numbers(|lot| lot.entry_id),
+        customers,
+        types,
+        numbers(|lot| lot.remaining),
+        expiries.into(),
+        priorities.into(),
     ];
-    exactly(1, &INSERT_LOT.with(|s| s.run(client, &arguments))?)
+    exactly(lots.len(), &INSERT_LOTS.with(|s| s.run(client, &arguments))?)
 }
 
 /// An entry to be appended, its number known.

@@ -73,6 +73,25 @@ FROM apply_credit_batch('[
     {"op": "spend", "user_id": "8", "credits": 6, "idempotency_key": "l-5"}
 ]');
 SELECT kind, credits, balance FROM credit_history('8');
+-- A refused operation writes nothing off; whatever comes after it in the batch sees the same credits as a single call would.
+SELECT reason, detail, credits, balance
+FROM apply_credit_batch('[
+    {"op": "grant", "user_id": "9", "credits": 5, "idempotency_key": "m-1", "expires_at": "2000-01-01"},
+    {"op": "spend", "user_id": "9", "credits": 1, "idempotency_key": "m-2"}
+]');
+SELECT balance, available FROM credit_balance('9');
+SELECT * FROM billing.reconcile();
+SELECT reason, detail, credits, balance
+FROM apply_credit_batch('[
+    {"op": "spend", "user_id": "9", "credits": 1, "idempotency_key": "m-2"},
+    {"op": "grant", "user_id": "9", "credits": 7, "idempotency_key": "m-3", "priority": 1},
+    {"op": "grant", "user_id": "9", "credits": 3, "idempotency_key": "m-4", "priority": -1},
+    {"op": "grant", "user_id": "9", "credits": 2, "idempotency_key": "m-5", "expires_at": "2000-01-02"},
+    {"op": "spend", "user_id": "9", "credits": 4, "idempotency_key": "m-2"},
+    {"op": "spend", "user_id": "9", "credits": 7, "idempotency_key": "m-6"}
+]');
+SELECT kind, credits, balance FROM credit_history('9');
+SELECT e.idempotency_key AS lot, l.remaining FROM billing.lots l JOIN billing.ledger e USING (entry_id) WHERE e.idempotency_key LIKE 'm-%' ORDER BY l.lot_id;
 -- A hold's key is no operation's.
 SELECT reason FROM hold_credits('7', 1, 'h-1');
 SELECT reason FROM grant_credits('7', 1, 'h-2');
@@ -90,12 +109,12 @@ FROM unnest(ARRAY[
     '{"op": "grant", "user_id": 9}', '{"op": "grant", "user_id": "9", "credits": "5"}', '{"op": "grant", "credits": 5.5}', '{"op": "grant", "credits": 1e30}',
     '{"op": "grant", "credits": 9223372036854775808}', '{"op": "grant", "credits": true}', '{"op": "grant", "idempotency_key": 1}', '{"op": "grant", "credit_type": []}',
     '{"op": "grant", "priority": 2147483648}', '{"op": "grant", "expires_at": 4102444800}',
-    '{"op": "grant", "user_id": "9", "credits": 1, "idempotency_key": "p-1", "metadata": []}',
-    '{"op": "grant", "user_id": "9", "credits": 1, "idempotency_key": "p-1", "metadata": "text"}',
-    '{"op": "grant", "user_id": "9", "credits": 1, "idempotency_key": "p-1", "credit_type": " "}',
-    '{"op": "grant", "user_id": "9", "credits": 1, "idempotency_key": "p-1", "expires_at": "infinity"}',
-    '{"op": "grant", "user_id": "9", "credits": 1, "idempotency_key": "billing_rpc:p"}',
-    '{"op": "grant", "user_id": "9", "credits": 1, "idempotency_key": "p-1", "credit_type": null, "expires_at": null, "priority": null, "metadata": null}'
+    '{"op": "grant", "user_id": "12", "credits": 1, "idempotency_key": "p-1", "metadata": []}',
+    '{"op": "grant", "user_id": "12", "credits": 1, "idempotency_key": "p-1", "metadata": "text"}',
+    '{"op": "grant", "user_id": "12", "credits": 1, "idempotency_key": "p-1", "credit_type": " "}',
+    '{"op": "grant", "user_id": "12", "credits": 1, "idempotency_key": "p-1", "expires_at": "infinity"}',
+    '{"op": "grant", "user_id": "12", "credits": 1, "idempotency_key": "billing_rpc:p"}',
+    '{"op": "grant", "user_id": "12", "credits": 1, "idempotency_key": "p-1", "credit_type": null, "expires_at": null, "priority": null, "metadata": null}'
 ]) WITH ORDINALITY AS given (operation, n), LATERAL apply_credit_batch(jsonb_build_array(operation::jsonb)) ORDER BY n;
 -- A time is ISO 8601 with an offset, or a date, which begins at midnight UTC.
 SELECT at, reason, detail

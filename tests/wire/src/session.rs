@@ -24,24 +24,28 @@ fn config(cluster: &Cluster, database: &str, user: &str) -> Config {
 }
 
 impl Admin {
-    /// Connects.
+    /// Connects; after a crash the server may still be reading its log for a while.
     pub async fn connect(cluster: &Cluster, database: &str) -> Admin {
-        let config = config(cluster, database, "postgres");
         let begun = Instant::now();
-        let (client, connection) = loop {
-            match config.connect(NoTls).await {
-                Ok(connected) => break connected,
-                // After a crash the server may still be reading its log.
+        loop {
+            match Admin::try_connect(cluster, database).await {
+                Ok(admin) => return admin,
                 Err(error) => {
                     assert!(is_retryable(&error) && begun.elapsed() < PATIENCE, "no connection: {error:?}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
-        };
+        }
+    }
+
+    /// Connects, if the server is up.
+    pub async fn try_connect(cluster: &Cluster, database: &str) -> Tried<Admin> {
+        let config = config(cluster, database, "postgres");
+        let (client, connection) = config.connect(NoTls).await?;
         let connection = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Admin { client, connection }
+        Ok(Admin { client, connection })
     }
 
     /// The client itself.

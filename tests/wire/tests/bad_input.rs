@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
     add("bad_input::each_parameter", || run(each_parameter()));
+    add("bad_input::batches", || run(batches()));
     add("bad_input::all_together", || run(all_together()));
     add("bad_input::reading_functions", || run(reading_functions()));
     add("bad_input::every_function_is_probed", || run(every_function_is_probed()));
@@ -174,8 +175,121 @@ fn metadata() -> Parameter {
 }
 
 fn expiry() -> Parameter {
-    let odd = ["infinity", "-infinity", "4714-11-24 00:00:00 BC", "294276-12-31 23:59:59", "epoch"];
-    parameter("expires_at", "timestamptz", None, Vec::new(), odd.map(text).to_vec(), &[])
+    let bad = ["infinity", "-infinity"].map(text).to_vec();
+    let odd = ["4714-11-24 00:00:00 BC", "294276-12-31 23:59:59", "epoch"].map(text).to_vec();
+    parameter("expires_at", "timestamptz", None, bad, odd, &["expires_at_infinite"])
+}
+
+fn entry_id() -> Parameter {
+    let mut bad: Vec<_> = ["0", "-1", "-9223372036854775808", "9223372036854775807"].map(text).to_vec();
+    bad.push(NULL);
+    parameter("entry_id", "bigint", None, bad, Vec::new(), &["entry_id_missing", "unknown_entry"])
+}
+
+fn hold_id() -> Parameter {
+    let bad = vec![
+        NULL,
+        text("00000000-0000-0000-0000-000000000000"),
+        text("ffffffff-ffff-ffff-ffff-ffffffffffff"),
+    ];
+    parameter("hold_id", "uuid", None, bad, Vec::new(), &["hold_id_missing", "unknown_hold"])
+}
+
+/// Credits of something that is there: null is all of it.
+fn part(tells: &'static [&'static str]) -> Parameter {
+    let bad = ["0", "-1", "-9223372036854775808", "9223372036854775807"].map(text).to_vec();
+    parameter("credits", "bigint", None, bad, vec![text("1")], tells)
+}
+
+fn lifetime() -> Parameter {
+    let bad = ["0", "-1", "-2147483648", "2147483647", "31622401"].map(text).to_vec();
+    let odd = vec![NULL, text("1"), text("31622400")];
+    parameter("ttl_seconds", "int", Some("60"), bad, odd, &["ttl_seconds_invalid"])
+}
+
+/// Batches that are none, and batches of one operation that cannot be applied.
+fn operations() -> Parameter {
+    let good = r#"{"op": "grant", "user_id": "7", "credits": 5, "idempotency_key": "probe"}"#;
+    let mut bad = ["null", "1", "\"x\"", "true", "{}", good].map(text).to_vec();
+    bad.push(NULL);
+    bad.push(Some(format!("[{}]", vec!["0"; 100_001].join(","))));
+    for operation in
+        ["null", "7", "true", "\"grant\"", "[]", "{}", r#"{"op": null}"#, r#"{"op": 1}"#, r#"{"op": ""}"#]
+    {
+        bad.push(Some(format!("[{operation}]")));
+    }
+    // One value of a good operation changed, or one more.
+    for op in ["purchase", "grant", "spend"] {
+        for change in [
+            json!({"op": "hold"}),
+            json!({"op": "GRANT"}),
+            json!({"user_id": 7}),
+            json!({"user_id": null}),
+            json!({"user_id": ""}),
+            json!({"user_id": ["7"]}),
+            json!({"credits": "5"}),
+            json!({"credits": 5.5}),
+            json!({"credits": null}),
+            json!({"credits": 0}),
+            json!({"credits": -5}),
+            json!({"credits": true}),
+            json!({"credits": 9_223_372_036_854_775_807_i64}),
+            json!({"credits": 9_223_372_036_854_775_808_u64}),
+            json!({"credits": -9_223_372_036_854_775_808_i64}),
+            json!({"idempotency_key": 1}),
+            json!({"idempotency_key": null}),
+            json!({"idempotency_key": " "}),
+            json!({"idempotency_key": "k".repeat(256)}),
+            json!({"idempotency_key": "billing_rpc:mine"}),
+            json!({"credit_type": 1}),
+            json!({"credit_type": " "}),
+            json!({"credit_type": "t".repeat(64)}),
+            json!({"metadata": []}),
+            json!({"metadata": "{}"}),
+            json!({"metadata": {"a": "x".repeat(17_000)}}),
+            json!({"expires_at": 5}),
+            json!({"expires_at": "soon"}),
+            json!({"expires_at": "infinity"}),
+            json!({"expires_at": "2026-02-30"}),
+            json!({"priority": "1"}),
+            json!({"priority": 2_147_483_648_i64}),
+            json!({"ttl_seconds": 1}),
+            json!({"source_ref": 1}),
+            json!({"source_ref": "in_1"}),
+            json!({"stripe_session_id": "pi_1"}),
+            json!({"amount_minor": -1, "currency": "usd"}),
+            json!({"amount_minor": 1}),
+            json!({"currency": "usd"}),
+            json!({"": 1}),
+            json!({"Credits": 5}),
+        ] {
+            let mut operation = json!({"op": op, "user_id": "7", "credits": 5, "idempotency_key": "probe"});
+            for (key, value) in change.as_object().into_iter().flatten() {
+                operation[key] = value.clone();
+            }
+            bad.push(Some(json!([operation]).to_string()));
+        }
+    }
+    let tells = &[
+        "operation",
+        "too_many_operations",
+        "unknown_operation",
+        "unknown_parameter",
+        "parameter_type_mismatch",
+        "user_id_",
+        "credits_",
+        "insufficient_credits",
+        "balance_overflow",
+        "idempotency_key_",
+        "credit_type_",
+        "metadata_",
+        "expires_at_",
+        "source_ref_",
+        "stripe_session_id_",
+        "amount_",
+        "currency_",
+    ];
+    parameter("operations", "jsonb", Some(&format!("[{good}]")), bad, Vec::new(), tells)
 }
 
 fn event_id(good: &str) -> Parameter {
@@ -247,8 +361,15 @@ fn for_any_provider(mut parameters: Vec<Parameter>) -> Vec<Parameter> {
     parameters
 }
 
-/// Every writing function, with its parameters. `token` is that of the event that is held.
-fn writers(token: &str) -> Vec<(&'static str, Vec<Parameter>)> {
+/// What the probes are about: an event that is held, an entry, a hold.
+struct Given {
+    token: String,
+    entry_id: i64,
+    hold_id: String,
+}
+
+/// Every writing function, with its parameters.
+fn writers(given: &Given) -> Vec<(&'static str, Vec<Parameter>)> {
     let code = |name, good, other: &'static str, tells| {
         let wrong = [other, "cus", "cus_", "CUS_", "cus_ x", " cus_x", "42"];
         parameter(name, "text", Some(good), with(hopeless(), &wrong), Vec::new(), tells)
@@ -340,6 +461,14 @@ fn writers(token: &str) -> Vec<(&'static str, Vec<Parameter>)> {
         ),
         ("spend_credits", vec![user(USER), credits(), key(), credit_type(), metadata()]),
         (
+            "reverse_credit_entry",
+            vec![entry_id(), key(), part(&["credits_not_positive", "exceeds_entry"]), metadata()],
+        ),
+        ("hold_credits", vec![user(USER), credits(), key(), lifetime(), credit_type(), metadata()]),
+        ("capture_hold", vec![hold_id(), part(&["credits_not_positive", "exceeds_hold"])]),
+        ("release_hold", vec![hold_id()]),
+        ("apply_credit_batch", vec![operations()]),
+        (
             "register_billing_user",
             vec![
                 parameter(
@@ -425,8 +554,11 @@ fn writers(token: &str) -> Vec<(&'static str, Vec<Parameter>)> {
         ),
     ];
     for parameter in functions.iter_mut().flat_map(|(_, parameters)| parameters) {
-        if parameter.name == "claim_token" {
-            parameter.good = text(token);
+        match parameter.name {
+            "claim_token" => parameter.good = text(&given.token),
+            "entry_id" => parameter.good = Some(given.entry_id.to_string()),
+            "hold_id" => parameter.good = text(&given.hold_id),
+            _ => {}
         }
     }
     functions
@@ -442,14 +574,22 @@ fn codes() -> BTreeSet<String> {
     codes
 }
 
-async fn stage() -> (Database, Admin, String) {
+async fn stage() -> (Database, Admin, Given) {
     let database = Cluster::shared().database().await;
     let mut client = database.application();
-    assert_eq!(client.call(&Call::grant(USER, 100, "start")).await.why(), "applied");
+    let start = client.call(&Call::grant(USER, 100, "start")).await;
+    assert_eq!(start.why(), "applied");
+    let hold = client.call(&Call::hold(USER, 10, "held")).await;
+    assert_eq!(hold.why(), "applied");
     assert_eq!(client.call(&Call::register(USER_ID)).await.why(), "applied");
     let claim = client.call(&Call::claim(HELD)).await;
     let admin = database.admin().await;
-    (database, admin, claim.str("claim_token").to_owned())
+    let given = Given {
+        token: claim.str("claim_token").to_owned(),
+        entry_id: start.int("entry_id"),
+        hold_id: hold.str("hold_id").to_owned(),
+    };
+    (database, admin, given)
 }
 
 fn good_call(function: &'static str, parameters: &[Parameter]) -> Call {
@@ -484,12 +624,12 @@ async fn probe(admin: &Admin, codes: &BTreeSet<String>, what: &str, call: &Call)
 }
 
 async fn each_parameter() {
-    let (_database, admin, token) = stage().await;
+    let (_database, admin, given) = stage().await;
     let codes = codes();
     let rows = admin.rows().await;
     let mut count = 0;
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for (function, parameters) in writers(&token) {
+    for (function, parameters) in writers(&given) {
         let good = good_call(function, &parameters);
         let answer = probe(&admin, &codes, function, &good).await;
         let signed = function == "process_stripe_webhook";
@@ -517,13 +657,45 @@ async fn each_parameter() {
     figure(|| format!("{count} bad and odd values, {} different answers", seen.len()));
 }
 
+/// An empty batch has no answer, and bad operations among good ones have theirs each.
+async fn batches() {
+    let (_database, admin, _) = stage().await;
+    let (rows, written) = admin.probe(&Call::batch("[]"), false).await.expect("no rows");
+    assert_eq!((rows.len(), written), (0, 0));
+    let good = |key: &str| json!({"op": "grant", "user_id": "7", "credits": 5, "idempotency_key": key});
+    let operations = operations();
+    // Only what is wrong by itself: the largest numbers are wrong or right by what came before.
+    let bad: Vec<Value> = operations
+        .bad
+        .iter()
+        .flatten()
+        .filter(|json| json.len() < 100_000 && !json.contains("9223372036854775807"))
+        .filter_map(|json| Some(serde_json::from_str::<Value>(json).ok()?.as_array()?.clone()))
+        .flatten()
+        .collect();
+    assert!(bad.len() > 100, "{}", bad.len());
+    let mut all: Vec<Value> = bad.clone();
+    all.insert(0, good("first"));
+    all.push(good("last"));
+    let (rows, _) = admin.probe(&Call::batch(&json!(all).to_string()), false).await.expect("answers");
+    assert_eq!(rows.len(), all.len());
+    for (answer, operation) in rows.iter().zip(&all) {
+        let is_good =
+            operation["idempotency_key"] == json!("first") || operation["idempotency_key"] == json!("last");
+        assert_eq!(answer.reason(), if is_good { "applied" } else { "invalid" }, "{operation}: {answer:?}");
+    }
+    assert_eq!(rows[rows.len() - 1].int("balance"), 110);
+    let (rows, written) = admin.probe(&Call::batch(&json!(bad).to_string()), false).await.expect("answers");
+    assert_eq!((rows.len(), written), (bad.len(), 0), "only bad ones: nothing is written");
+}
+
 /// Random choices for all parameters at once.
 async fn all_together() {
-    let (_database, admin, token) = stage().await;
+    let (_database, admin, given) = stage().await;
     let codes = codes();
     let rows = admin.rows().await;
     let mut random = random(70);
-    let writers = writers(&token);
+    let writers = writers(&given);
     for _ in 0..sized(400, 20_000) {
         let (function, parameters) = writers.choose(&mut random).expect("a function");
         let mut call = Call::of(function);
@@ -585,6 +757,9 @@ async fn reading_functions() {
         let known = value.as_deref() == Some(USER_ID);
         let call = Call::of("credit_balance").with("user_id", "text", value.clone());
         assert_eq!(is_empty(&read(&call).await[0]), !known, "{}", shown(&value));
+        let call = Call::of("credit_balance_at").with("user_id", "text", value.clone());
+        let call = call.with("at", "timestamptz", text("infinity"));
+        assert_eq!(is_empty(&read(&call).await[0]), !known, "{}", shown(&value));
         let call = Call::of("credit_history").with("user_id", "text", value.clone());
         assert_eq!(read(&call).await.len(), 0, "{}", shown(&value));
         let call = Call::of("resolve_billing_user").with("identifier", "text", value.clone());
@@ -611,6 +786,15 @@ async fn reading_functions() {
             assert_eq!(is_empty(answer), bad, "{}: {answer:?}", shown(&value));
         }
     }
+    let at = |at: Option<String>| {
+        Call::of("credit_balance_at").with("user_id", "text", text(USER)).with("at", "timestamptz", at)
+    };
+    for (time, balance) in
+        [("infinity", 100), ("294276-12-31 23:59:59", 100), ("-infinity", 0), ("4714-11-24 00:00:00 BC", 0)]
+    {
+        assert_eq!(read(&at(text(time))).await[0].int("balance"), balance, "{time}");
+    }
+    assert!(is_empty(&read(&at(NULL)).await[0]));
     for rows in ["0", "-1", "-2147483648"] {
         let call = Call::history(USER).with("max_rows", "int", number(rows));
         assert_eq!(read(&call).await.len(), 0, "{rows}");
@@ -644,7 +828,7 @@ async fn reading_functions() {
 
 /// A function that the application may call and that no test here probes is an oversight.
 async fn every_function_is_probed() {
-    let (_database, admin, token) = stage().await;
+    let (_database, admin, given) = stage().await;
     let callable = admin
         .texts(
             "SELECT DISTINCT p.proname::text FROM pg_proc p
@@ -655,9 +839,10 @@ async fn every_function_is_probed() {
              ORDER BY 1",
         )
         .await;
-    let mut probed: BTreeSet<&str> = writers(&token).into_iter().map(|(function, _)| function).collect();
+    let mut probed: BTreeSet<&str> = writers(&given).into_iter().map(|(function, _)| function).collect();
     probed.extend([
         "credit_balance",
+        "credit_balance_at",
         "credit_history",
         "resolve_billing_user",
         "verify_stripe_signature",

@@ -15,7 +15,7 @@ use billing_core::credits::model::{Answer as Told, Books, Call as Asked, Hold, M
 use billing_core::outcome::{Detail, Reason};
 use billing_wire::cluster::{Cluster, Database};
 use billing_wire::session::{Admin, Answer, Call, Session};
-use billing_wire::{Tested, figure, random, run, seed, sized};
+use billing_wire::{Tested, figure, iso, random, run, seed, sized};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -790,22 +790,6 @@ UPDATE billing.lots SET expires_at = expires_at - {by};
 UPDATE billing.holds SET created_at = created_at - {by}, expires_at = expires_at - {by};
 UPDATE billing.balances SET last_entry_at = last_entry_at - {by};"
     )
-}
-
-/// ISO 8601 in UTC, of a Unix time.
-fn iso(unix: i64) -> String {
-    let (days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    // Days since 0000-03-01: years then end with February.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / HOUR, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Draws steps; what it knows of the state only makes them more interesting.

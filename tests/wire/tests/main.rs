@@ -8,11 +8,13 @@ mod corpus;
 mod crashes;
 mod deliveries;
 mod exits;
+mod ledger_crashes;
 mod ledger_model;
 mod plans;
 mod races;
 mod raw_bodies;
 mod restore;
+mod tampering;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -33,6 +35,8 @@ fn main() {
     restore::add(&mut add);
     crashes::add(&mut add);
     ledger_model::add(&mut add);
+    tampering::add(&mut add);
+    ledger_crashes::add(&mut add);
 
     let conclusion = libtest_mimic::run(&arguments, trials);
     let complaints = billing_wire::cluster::close_all();
