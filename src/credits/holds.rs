@@ -44,9 +44,6 @@ fn capture_hold(
     hold_id: default!(Option<PgUuid>, "NULL"),
     credits: default!(Option<i64>, "NULL"),
 ) -> Result<HoldOutcome, ErrorReport> {
-    if credits.is_some_and(|credits| credits <= 0) {
-        return Ok(HoldOutcome::refused(invalid(Detail::CreditsNotPositive)));
-    }
     Ok(end(hold_id, End::Capture(credits))?)
 }
 
@@ -118,6 +115,9 @@ fn end(hold_id: Option<PgUuid>, end: End) -> Result<HoldOutcome> {
     let Some(hold_id) = hold_id.map(|id| *id.as_bytes()) else {
         return Ok(HoldOutcome::refused(invalid(Detail::HoldIdMissing)));
     };
+    if matches!(end, End::Capture(Some(credits)) if credits <= 0) {
+        return Ok(HoldOutcome::refused(invalid(Detail::CreditsNotPositive)));
+    }
     pg::write(|client| {
         let Some(hold) = store::hold(client, hold_id)? else {
             return Ok(HoldOutcome::refused(invalid(Detail::UnknownHold)));
