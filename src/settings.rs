@@ -91,7 +91,7 @@ pub fn register() {
                 least,
                 most,
                 GucContext::Suset,
-                GucFlags::UNIT_S,
+                GucFlags::default(),
             );
         };
     let whole = |name: &'static CStr, what: &'static CStr, setting: &'static GucSetting<i32>, most| {
