@@ -129,7 +129,7 @@ SELECT billing.retire_webhook_secret(NULL);
 SELECT valid, detail FROM verify_stripe_signature('{}', billing.sign_stripe_payload('{}', 'whsec_new', now() - interval '1 hour'));
 SELECT valid, detail FROM verify_stripe_signature('{}', billing.sign_stripe_payload('{}', 'whsec_new', now() + interval '1 hour'));
 SELECT valid, detail FROM verify_stripe_signature('{}', billing.sign_stripe_payload('{}', 'whsec_new', now() - interval '1 hour'), 4000);
-SET billing_rpc.signature_tolerance_seconds = '2h';
+SET billing_rpc.signature_tolerance_seconds = 7200;
 SELECT valid, detail FROM verify_stripe_signature('{}', billing.sign_stripe_payload('{}', 'whsec_new', now() - interval '1 hour'));
 SELECT valid, detail FROM verify_stripe_signature('{}', billing.sign_stripe_payload('{}', 'whsec_new', now() - interval '1 hour'), 60);
 SELECT valid, detail FROM verify_stripe_signature('{}', billing.sign_stripe_payload('{}', 'whsec_new'), -1);
