@@ -23,7 +23,7 @@ Example: SELECT reason, detail FROM register_billing_user(legacy_id => 7, email 
 
 COMMENT ON FUNCTION @extschema@.apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamptz, jsonb, text) IS $$Credits a purchase, once per idempotency key and once per source.
 
-user_id is any identifier; credits is a number above zero; amount_minor is what was paid, in minor units of currency (cents), and both come together. The source is what was paid for: stripe_session_id (cs_..., short for stripe:cs_...) or source_ref (stripe:cs_..., stripe:pi_... or paystack:<reference>). expires_at is not supported yet.
+user_id is any identifier; credits is a number above zero; amount_minor is what was paid, in minor units of currency (cents), and both come together. The source is what was paid for: stripe_session_id (cs_..., short for stripe:cs_...) or source_ref (stripe:cs_..., stripe:pi_... or paystack:<reference>). With expires_at the credits make a lot of their own: burnt before those that never expire, and never available once it is over.
 
 Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); duplicate / already_credited (the source was credited by another key, call or event; the key stays free); invalid with what is wrong, idempotency_key_reused above all.
 
@@ -31,7 +31,7 @@ Example: SELECT reason, credits, balance FROM apply_credit_purchase('7', 100, 'o
 
 COMMENT ON FUNCTION @extschema@.grant_credits(text, bigint, text, text, timestamptz, integer, jsonb) IS $$Gives credits that nobody paid for, once per idempotency key.
 
-user_id is any identifier; credits is a number above zero; metadata is a JSON object of at most 16 KiB that the entry keeps. expires_at, and a priority other than 0, are not supported yet.
+user_id is any identifier; credits is a number above zero; metadata is a JSON object of at most 16 KiB that the entry keeps. With expires_at, or a priority other than 0, the credits make a lot of their own: the lowest priority number is burnt first, then the earliest expiry; once expired, credits are never available.
 
 Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); invalid with what is wrong.
 

@@ -296,7 +296,7 @@ BEGIN
         WHEN amount_minor IS NULL AND currency IS NOT NULL THEN 'currency_without_amount'
         WHEN credit_type !~ '\S' THEN 'credit_type_blank'
         WHEN octet_length(credit_type) > 63 THEN 'credit_type_too_long'
-        WHEN expires_at IS NOT NULL THEN 'not_supported_yet'
+        WHEN expires_at IS NOT NULL THEN 'expires_at_unknown_to_the_twin'
         WHEN jsonb_typeof(metadata) <> 'object' THEN 'metadata_not_an_object'
         WHEN octet_length(metadata::text) > 16384 THEN 'metadata_too_large'
         WHEN stripe_session_id !~ '^cs_\S+$' OR octet_length(stripe_session_id) > 248 THEN 'stripe_session_id_invalid'
