@@ -160,6 +160,8 @@ details! {
     ClaimLost = "claim_lost", "The token is not the one that holds the event.";
     InProgress = "in_progress", "Another worker holds the event by a live lease.";
     Dead = "dead", "The event failed too often and waits for billing.revive_event.";
+    Dismissed = "dismissed", "An operator dismissed the event.";
+    MaxEventsInvalid = "max_events_invalid", "max_events is a number above zero.";
     // signatures
     SecretMissing = "secret_missing", "No valid webhook secret is stored for the provider.";
     ToleranceInvalid = "tolerance_invalid", "The tolerance is a number of seconds from zero on.";
@@ -184,7 +186,15 @@ details! {
     NotACreditPurchase = "not_a_credit_purchase", "The session does not buy credits.";
     NothingToLink = "nothing_to_link", "The session names no user and provider code to link, or they are linked already.";
     LinkRefused = "link_refused", "The provider code belongs to another customer and stays there.";
+    PaymentFailed = "payment_failed", "The payment did not succeed.";
+    SessionExpired = "session_expired", "The session expired without a payment.";
+    CustomerKept = "customer_kept", "Whoever is deleted at the provider keeps credits and links here.";
     UnknownPack = "unknown_pack", "There is no such credit pack.";
+    AmountMismatch = "amount_mismatch", "The amount is not the price, nor a whole multiple of it where that is allowed.";
+    CurrencyMismatch = "currency_mismatch", "There is no price in that currency.";
+    // refunds and disputes
+    UnknownPayment = "unknown_payment", "The payment paid for nothing that is known here.";
+    NothingToUndo = "nothing_to_undo", "As many credits are undone already as the event calls for.";
 }
 
 #[cfg(test)]
