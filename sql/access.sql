@@ -102,6 +102,10 @@ ALTER TABLE billing.charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.webhook_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.webhook_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.allowed_accounts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.packs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.pack_prices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.plans ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.plan_prices ENABLE ROW LEVEL SECURITY;
 
 -- Every table and sequence goes into dumps, but the secrets.
 SELECT pg_catalog.pg_extension_config_dump('billing.customers', '');
@@ -117,6 +121,10 @@ SELECT pg_catalog.pg_extension_config_dump('billing.hold_lots', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.charges', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.webhook_events', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.allowed_accounts', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.packs', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.pack_prices', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.plans', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.plan_prices', '');
 
 -- Supabase's roles become members of the group roles that fit them.
 DO $$

@@ -244,3 +244,21 @@ COMMENT ON FUNCTION billing.reconcile() IS $$Checks the books against each other
 One row for each difference: problem names it, reference the entry, lot or event, expected and found are credits. Reads whole tables: for operators, not for hot paths.
 
 Example: SELECT problem, expected, found FROM billing.reconcile();$$;
+
+-- Packs and plans.
+
+COMMENT ON FUNCTION billing.define_pack(text, bigint, bigint, text, text, interval) IS $$Defines a credit pack and its price in one currency.
+
+credits, a number above zero of type credit_type, is what one pack gives; amount_minor, minor units of currency above zero, is what it costs; expires_after, a positive interval of at most 100 years, is how long its credits live, null for ever. The names of pack and type have at most 63 bytes.
+
+Called again it changes what the pack gives (in every currency), and its price in that currency, from the present whole second on; prices in other currencies stay. A payment is judged by what was valid when it began. The first definition is valid from ever. Bad input: 22023.
+
+Example: SELECT billing.define_pack('starter', 100, 900, 'eur', expires_after => interval '1 year');$$;
+
+COMMENT ON FUNCTION billing.define_plan(text, bigint, text, text, integer, text[], bigint, boolean, interval, text, boolean) IS $$Defines a plan, or replaces it.
+
+amount_minor, zero or more minor units of currency, is what a period of interval_count times interval_unit (day, week, month or year; at most 100 years) costs; per_branch makes it the price of one branch. price_ids are all the providers' price ids of the plan (Stripe's price_..., Paystack's PLN_...), at most 1000; one that stands for another plan is refused.
+
+credits_per_period, zero or more of type credit_type, are granted by each paid period; with credits_expire they expire credits_grace (zero to 100 years) after its end. A payment that was started keeps the amount and the period that it was started with. Bad input: 22023.
+
+Example: SELECT billing.define_plan('pro', 5000, 'ngn', 'month', price_ids => '{price_1,PLN_1}', credits_per_period => 500);$$;

@@ -7,7 +7,9 @@
 mod credits;
 mod customers;
 mod error;
+mod packs;
 mod pg;
+mod plans;
 mod settings;
 mod signatures;
 mod webhooks;
@@ -27,6 +29,8 @@ pgrx::extension_sql_file!("../sql/customers.sql", name = "customers");
 pgrx::extension_sql_file!("../sql/credits.sql", name = "credits", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/signatures.sql", name = "signatures");
 pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
+pgrx::extension_sql_file!("../sql/packs.sql", name = "packs");
+pgrx::extension_sql_file!("../sql/plans.sql", name = "plans");
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
@@ -64,6 +68,8 @@ pgrx::extension_sql_file!(
         webhooks::stripe_webhook,
         webhooks::revive_event,
         webhooks::allow_account,
+        packs::define_pack,
+        plans::define_plan,
         "customers",
         "credits",
         "reconcile",

@@ -4,12 +4,17 @@
 #[pgrx::pg_schema]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use billing_core::credits::Money;
     use billing_core::customers::parse_uuid;
+    use billing_core::interval::Interval;
+    use billing_core::outcome::Detail;
+    use billing_core::plans::{IntervalUnit, Plan};
     use pgrx::prelude::*;
     use pgrx::{Uuid, pg_sys};
 
     use crate::error::Error;
     use crate::pg::{self, Ended};
+    use crate::{packs, plans};
 
     fn rows() -> i64 {
         Spi::get_one("SELECT count(*) FROM savepoint_test").unwrap().unwrap()
@@ -135,6 +140,117 @@ mod tests {
         }
         assert_eq!(pg::Time::of_unix(i64::MAX), None);
         assert_eq!(pg::Time::of(TimestampWithTimeZone::positive_infinity()).unix(), i64::MAX);
+    }
+
+    fn bought(paid: i64, currency: &str, at: &str) -> Result<(i64, String), Detail> {
+        let at: Option<TimestampWithTimeZone> =
+            Spi::get_one_with_args("SELECT $1::timestamptz", &[at.into()]).unwrap();
+        let paid = Money { amount_minor: paid, currency: currency.to_owned() };
+        pg::write(|client| packs::price(client, "starter", &paid, at.map(pg::Time::of)))
+            .unwrap()
+            .map(|bought| (bought.credits, bought.credit_type))
+    }
+
+    #[pg_test]
+    fn a_payment_buys_by_the_price_of_its_time() {
+        Spi::run(
+            "SELECT billing.define_pack('starter', 100, 900, 'eur');
+             SELECT billing.define_pack('starter', 100, 1000, 'usd', 'credits');
+             INSERT INTO billing.pack_prices VALUES ('2026-03-01 12:00:00+00', 1200, 'starter', 'eur');
+             INSERT INTO billing.packs VALUES ('2026-03-02 12:00:00+00', NULL, 110, 'starter', 'gold');",
+        )
+        .unwrap();
+        let credits = |credits, credit_type: &str| Ok((credits, credit_type.to_owned()));
+        assert_eq!(
+            bought(1_800, "eur", "-infinity"),
+            credits(200, "credits"),
+            "the first price is from ever"
+        );
+        assert_eq!(bought(900, "eur", "2026-03-01 11:59:59+00"), credits(100, "credits"));
+        assert_eq!(bought(900, "eur", "2026-03-01 12:00:00+00"), Err(Detail::AmountMismatch));
+        assert_eq!(bought(1_200, "eur", "2026-03-01 12:00:00+00"), credits(100, "credits"));
+        assert_eq!(bought(1_200, "eur", "2026-03-02 12:00:00+00"), credits(110, "gold"));
+        assert_eq!(
+            bought(1_000, "usd", "2026-03-02 12:00:00+00"),
+            credits(110, "gold"),
+            "whatever the currency"
+        );
+        assert_eq!(bought(1_000, "ngn", "2026-03-02 12:00:00+00"), Err(Detail::CurrencyMismatch));
+        assert_eq!(bought(0, "usd", "infinity"), Err(Detail::AmountMismatch));
+        let unknown = pg::write(|client| {
+            packs::price(client, "unheard of", &Money { amount_minor: 900, currency: "eur".to_owned() }, None)
+        });
+        assert_eq!(unknown, Ok(Err(Detail::UnknownPack)));
+    }
+
+    #[pg_test]
+    fn a_packs_credits_expire_by_the_calendar_from_now() {
+        Spi::run("SELECT billing.define_pack('starter', 100, 900, 'eur', expires_after => '100 years')")
+            .unwrap();
+        let paid = Money { amount_minor: 900, currency: "eur".to_owned() };
+        let bought = pg::write(|client| packs::price(client, "starter", &paid, None)).unwrap().unwrap();
+        let (bought, expires_at) = (bought.credits, bought.expires_at.and_then(pg::Time::timestamp));
+        assert_eq!(bought, 100);
+        let in_a_century: Option<bool> = Spi::get_one_with_args(
+            "SELECT $1 AT TIME ZONE 'UTC' BETWEEN (now() AT TIME ZONE 'UTC') + interval '100 years'
+                 AND (clock_timestamp() AT TIME ZONE 'UTC') + interval '100 years'",
+            &[expires_at.into()],
+        )
+        .unwrap();
+        assert_eq!(in_a_century, Some(true));
+    }
+
+    #[pg_test]
+    fn plans_are_found_by_name_and_by_price_id() {
+        Spi::run(
+            "SELECT billing.define_plan('pro', 5000, 'NGN', 'month', 3, '{price_1,PLN_1}', 500, false, '1 mon 2 days 3 hours',
+                                        'gold', true)",
+        )
+        .unwrap();
+        let expected = Plan {
+            plan: "pro".to_owned(),
+            price: Money { amount_minor: 5_000, currency: "ngn".to_owned() },
+            interval_unit: IntervalUnit::Month,
+            interval_count: 3,
+            credits_per_period: 500,
+            credits_expire: false,
+            credits_grace: Interval { months: 1, days: 2, micros: 3 * 3_600_000_000 },
+            credit_type: "gold".to_owned(),
+            per_branch: true,
+        };
+        let found = pg::write(|client| {
+            Ok([
+                plans::by_name(client, "pro")?,
+                plans::by_price(client, "price_1")?,
+                plans::by_price(client, "PLN_1")?,
+            ])
+        });
+        assert_eq!(found, Ok([Some(expected.clone()), Some(expected.clone()), Some(expected)]));
+        let lost = pg::read(|client| Ok([plans::by_name(client, "Pro")?, plans::by_price(client, "pro")?]));
+        assert_eq!(lost, Ok([None, None]));
+    }
+
+    #[pg_test]
+    fn periods_end_by_the_calendar_in_utc_whatever_the_session_says() {
+        Spi::run("SET LOCAL timezone = 'America/New_York'").unwrap();
+        for (from, months, days, to) in [
+            ("2026-01-31 10:00:00+00", 1, 0, Some("2026-02-28 10:00:00+00")),
+            ("2028-01-31 10:00:00+00", 1, 0, Some("2028-02-29 10:00:00+00")),
+            ("2028-02-29 00:00:00+00", 12, 0, Some("2029-02-28 00:00:00+00")),
+            // Across the hour that New York leaves out, and before its midnight.
+            ("2026-03-08 02:30:00+00", 0, 1, Some("2026-03-09 02:30:00+00")),
+            ("2026-01-01 00:30:00+00", 1, 0, Some("2026-02-01 00:30:00+00")),
+            ("289999-12-31 00:00:00+00", 1_200, 0, Some("290099-12-31 00:00:00+00")),
+            ("290000-01-01 00:00:00+00", 0, 1, None),
+            ("infinity", 0, 1, None),
+            ("-infinity", 0, 1, None),
+        ] {
+            let [from, to]: [Option<TimestampWithTimeZone>; 2] = [Some(from), to]
+                .map(|at| Spi::get_one_with_args("SELECT $1::timestamptz", &[at.into()]).unwrap());
+            let interval = Interval { months, days, micros: 0 };
+            let after = pg::write(|client| plans::after(client, pg::Time::of(from.unwrap()), interval));
+            assert_eq!(after.unwrap().and_then(pg::Time::timestamp), to, "{from:?}");
+        }
     }
 
     #[pg_test]

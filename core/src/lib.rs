@@ -9,8 +9,11 @@
 pub mod checkout;
 pub mod credits;
 pub mod customers;
+pub mod interval;
 pub mod json;
 pub mod outcome;
+pub mod packs;
+pub mod plans;
 pub mod signatures;
 pub mod text;
 pub mod webhooks;

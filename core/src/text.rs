@@ -19,6 +19,11 @@ pub fn is_solid(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
+/// Whether the text can name a pack, a plan or a credit type.
+pub fn is_name(text: &str) -> bool {
+    !is_blank(text) && text.len() <= MAX_NAME_BYTES
+}
+
 /// The codes that one text parameter answers with.
 #[derive(Clone, Copy, Debug)]
 pub struct TextRule {

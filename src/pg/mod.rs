@@ -2,10 +2,12 @@
 //!
 //! `raw` holds all the unsafe code there is; `statement` the statements that a backend prepares once.
 
+mod interval;
 mod raw;
 mod row;
 mod statement;
 
+pub use interval::{interval, interval_of};
 pub use raw::{
     Ended, Errors, JsonArgument, JsonbArgument, Time, application_user_id_type, jsonb, now, only_free_locks,
     reserve_settings_prefix, savepoint,

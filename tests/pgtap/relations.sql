@@ -21,6 +21,10 @@ INSERT INTO expected VALUES
     ('billing.charges', 'r', true, '{}'),
     ('billing.webhook_events', 'r', true, '{}'),
     ('billing.allowed_accounts', 'r', true, '{}'),
+    ('billing.packs', 'r', true, '{}'),
+    ('billing.pack_prices', 'r', true, '{}'),
+    ('billing.plans', 'r', true, '{}'),
+    ('billing.plan_prices', 'r', true, '{}'),
     -- the secrets are in no dump
     ('billing.webhook_secrets', 'r', false, '{}'),
     ('billing.webhook_secrets_secret_id_seq', 'S', false, '{}'),
