@@ -78,15 +78,19 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.complete_webhook_event(text, text, uuid, jsonb),
     @extschema@.fail_webhook_event(text, text, uuid, text, integer),
     @extschema@.process_stripe_webhook(text, text),
-    @extschema@.stripe_webhook(json)
+    @extschema@.process_paystack_webhook(text, text),
+    @extschema@.stripe_webhook(json),
+    @extschema@.paystack_webhook(json),
+    @extschema@.retry_webhook_events(integer)
 TO billing_service;
 
 -- billing_webhook: only the endpoints, which accept nothing that is not signed.
-GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json) TO billing_webhook;
+GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json), @extschema@.paystack_webhook(json) TO billing_webhook;
 
 -- billing_monitor: what shows how things are, and no secret.
 GRANT USAGE ON SCHEMA billing TO billing_monitor;
-GRANT SELECT ON billing.webhook_secret_list, billing.credit_totals TO billing_monitor;
+GRANT SELECT ON billing.webhook_secret_list, billing.credit_totals, billing.event_status_counts,
+    billing.failed_events, billing.stuck_events, billing.stripe_events TO billing_monitor;
 GRANT EXECUTE ON FUNCTION billing.reconcile() TO billing_monitor;
 
 -- Row security on every table: nobody but the owner's definer functions sees a row.

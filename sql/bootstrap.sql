@@ -31,7 +31,8 @@ DECLARE
         'verify_stripe_signature', 'verify_paystack_signature',
         'claim_stripe_event', 'complete_stripe_event', 'fail_stripe_event',
         'claim_webhook_event', 'complete_webhook_event', 'fail_webhook_event',
-        'process_stripe_webhook', 'stripe_webhook'
+        'process_stripe_webhook', 'process_paystack_webhook', 'stripe_webhook', 'paystack_webhook',
+        'retry_webhook_events'
     ];
     target CONSTANT pg_catalog.oid := '@extschema@'::pg_catalog.regnamespace;
     path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');

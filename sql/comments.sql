@@ -131,7 +131,41 @@ The body is the whole request body, the signature comes from the request's Strip
 
 Example: GRANT EXECUTE ON FUNCTION stripe_webhook(json) TO anon;$$;
 
+COMMENT ON FUNCTION @extschema@.process_paystack_webhook(text, text) IS $$Takes a Paystack webhook from any caller: verifies, records and applies it, once per event.
+
+payload is the raw body, byte for byte; signature is the x-paystack-signature header. Paystack gives events no id: it is put together from the event's name, the ids in its data and, where these do not tell events apart, the body's SHA-256.
+
+Answers: as process_stripe_webhook.
+
+Example: SELECT reason, detail FROM process_paystack_webhook('{"event":"charge.success"}', '00');$$;
+
+COMMENT ON FUNCTION @extschema@.paystack_webhook(json) IS $$The endpoint that Paystack posts to through PostgREST: POST /rpc/paystack_webhook.
+
+The body is the whole request body, the signature comes from the request's x-paystack-signature header, and the HTTP status goes out with the answer, as with stripe_webhook. The answer itself is that of process_paystack_webhook.
+
+Example: GRANT EXECUTE ON FUNCTION paystack_webhook(json) TO anon;$$;
+
+COMMENT ON FUNCTION @extschema@.retry_webhook_events(integer) IS $$Processes what is due: recorded events, failed ones whose time has come, claims that ran out, as far as their payload is kept.
+
+At most max_events of them (100 if not given), longest due first; one row for each that was processed, with its outcome. Each event is on its own: one that fails again holds up no other. Several workers may run at once and share the work: an event that somebody else holds is left for the next round, uncounted. Schedule it once a minute.
+
+Answers: applied, ignored, duplicate or failed, as the event's delivery would; duplicate / dead for a claim that ran out for the last time; invalid / max_events_invalid, one row.
+
+Example: SELECT event_id, reason, detail FROM retry_webhook_events(50);$$;
+
 -- Operators.
+
+COMMENT ON FUNCTION billing.dismiss_event(text, text) IS $$Completes a failed or dead event without effect: it is not tried again.
+
+Answers applied, and the event answers replay from then on, its result ignored / dismissed. No failed or dead event of that provider and id: 22023.
+
+Example: SELECT reason FROM billing.dismiss_event('stripe', 'evt_1');$$;
+
+COMMENT ON FUNCTION billing.purge_webhook_events(interval, integer) IS $$Drops payload and result of completed events; their identities stay for ever.
+
+older_than is how long ago they were completed, zero or more; max_rows is how many are looked after in this call. Answers how many were; call again until that is 0. Recorded, failed and dead events are never touched. Bad input: 22023.
+
+Example: SELECT billing.purge_webhook_events('90 days', 10000);$$;
 
 COMMENT ON FUNCTION billing.add_webhook_secret(text, text, timestamptz) IS $$Stores a webhook secret; several may be valid at once, so that they can be rotated.
 

@@ -1,5 +1,4 @@
--- The credit ledger: balances that are locked, entries that never change, charges that tie payments
--- to what they paid for.
+-- The credit ledger: balances that are locked, entries that never change, lots and holds.
 
 CREATE TABLE billing.balances (
     customer_id uuid NOT NULL REFERENCES billing.customers,
@@ -85,17 +84,6 @@ CREATE TRIGGER ledger_append_only
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_ledger_change();
 -- Also where session_replication_role is replica: copying rows in is an insert, nothing else is needed.
 ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER ledger_append_only;
-
-CREATE TABLE billing.charges (
-    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    payment_ref text PRIMARY KEY,
-    source_ref text
-);
-CREATE INDEX charges_source_ref ON billing.charges (source_ref) WHERE source_ref IS NOT NULL;
-COMMENT ON TABLE billing.charges IS 'One provider payment, and what it paid for.';
-COMMENT ON COLUMN billing.charges.created_at IS 'When it was first heard of.';
-COMMENT ON COLUMN billing.charges.payment_ref IS 'pi_..., ch_... or Paystack''s reference.';
-COMMENT ON COLUMN billing.charges.source_ref IS 'The source that it paid for, as an event or call told.';
 
 CREATE TABLE billing.lots (
     lot_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -28,13 +28,18 @@ CREATE TABLE billing.webhook_events (
 );
 CREATE INDEX webhook_events_by_type ON billing.webhook_events (event_type, received_at DESC);
 CREATE INDEX webhook_events_waiting ON billing.webhook_events (customer_code) WHERE customer_code IS NOT NULL;
+-- A delivery that goes well leaves both of these columns null from beginning to end: its row stays out of
+-- these indexes, and completing it changes no index at all.
+CREATE INDEX webhook_events_due ON billing.webhook_events (next_attempt_at)
+    WHERE next_attempt_at IS NOT NULL AND payload IS NOT NULL;
+CREATE INDEX webhook_events_leases ON billing.webhook_events (lease_until) WHERE lease_until IS NOT NULL;
 COMMENT ON TABLE billing.webhook_events IS 'Every provider event that was verified or claimed, by (provider, event_id).';
 COMMENT ON COLUMN billing.webhook_events.claim_token IS 'Of the last claim.';
 COMMENT ON COLUMN billing.webhook_events.occurred_at IS 'The provider''s time of the event.';
 COMMENT ON COLUMN billing.webhook_events.received_at IS 'When it was first heard of here.';
 COMMENT ON COLUMN billing.webhook_events.processed_at IS 'When it was completed.';
 COMMENT ON COLUMN billing.webhook_events.lease_until IS 'When the claim runs out.';
-COMMENT ON COLUMN billing.webhook_events.next_attempt_at IS 'When a failed event is due again.';
+COMMENT ON COLUMN billing.webhook_events.next_attempt_at IS 'When a recorded or failed event, or one whose lease runs out, is due to be processed here.';
 COMMENT ON COLUMN billing.webhook_events.attempts IS 'Claims so far.';
 COMMENT ON COLUMN billing.webhook_events.livemode IS 'Real money or test mode, where the event says so.';
 COMMENT ON COLUMN billing.webhook_events.unsigned IS 'Let in without a signature, for end-to-end tests.';
@@ -60,3 +65,66 @@ CREATE TABLE billing.allowed_accounts (
 COMMENT ON TABLE billing.allowed_accounts IS 'Stripe Connect accounts whose events are processed.';
 COMMENT ON COLUMN billing.allowed_accounts.created_at IS 'When billing.allow_account named it.';
 COMMENT ON COLUMN billing.allowed_accounts.account_id IS 'acct_...';
+
+CREATE VIEW billing.event_status_counts AS
+    SELECT v.provider, v.status, pg_catalog.count(*) AS events, pg_catalog.min(v.received_at) AS first_received_at,
+           pg_catalog.max(v.received_at) AS last_received_at
+    FROM billing.webhook_events v GROUP BY v.provider, v.status;
+COMMENT ON VIEW billing.event_status_counts IS 'How many events there are, by provider and status.';
+COMMENT ON COLUMN billing.event_status_counts.provider IS 'Whose events.';
+COMMENT ON COLUMN billing.event_status_counts.status IS 'recorded, processing, completed, failed or dead.';
+COMMENT ON COLUMN billing.event_status_counts.events IS 'How many.';
+COMMENT ON COLUMN billing.event_status_counts.first_received_at IS 'When the oldest of them was first heard of.';
+COMMENT ON COLUMN billing.event_status_counts.last_received_at IS 'When the newest of them was first heard of.';
+
+CREATE VIEW billing.failed_events AS
+    SELECT v.provider, v.event_id, v.event_type, v.status, v.attempts, v.error_detail, v.error_message,
+           v.received_at, v.next_attempt_at, v.payload IS NOT NULL AS payload_kept, v.customer_code
+    FROM billing.webhook_events v WHERE v.status IN ('failed', 'dead');
+COMMENT ON VIEW billing.failed_events IS
+    'Events whose processing failed: failed ones are tried again, dead ones wait for billing.revive_event or billing.dismiss_event.';
+COMMENT ON COLUMN billing.failed_events.provider IS 'Whose event.';
+COMMENT ON COLUMN billing.failed_events.event_id IS 'Its id.';
+COMMENT ON COLUMN billing.failed_events.event_type IS 'Its type.';
+COMMENT ON COLUMN billing.failed_events.status IS 'failed or dead.';
+COMMENT ON COLUMN billing.failed_events.attempts IS 'Claims so far.';
+COMMENT ON COLUMN billing.failed_events.error_detail IS 'The code of its last failure.';
+COMMENT ON COLUMN billing.failed_events.error_message IS 'The sentence of its last failure.';
+COMMENT ON COLUMN billing.failed_events.received_at IS 'When it was first heard of here.';
+COMMENT ON COLUMN billing.failed_events.next_attempt_at IS 'When it is due again; null for dead ones.';
+COMMENT ON COLUMN billing.failed_events.payload_kept IS 'Whether its body is kept, so that it can be tried again here; else the provider must deliver it again.';
+COMMENT ON COLUMN billing.failed_events.customer_code IS 'The provider code that it waits for to be linked.';
+
+CREATE VIEW billing.stuck_events AS
+    SELECT v.provider, v.event_id, v.event_type, v.status, v.attempts, v.lease_until AS stuck_since,
+           'lease_ran_out' AS problem
+    FROM billing.webhook_events v
+    WHERE v.lease_until IS NOT NULL AND v.lease_until < pg_catalog.clock_timestamp() AND v.status = 'processing'
+    UNION ALL
+    SELECT v.provider, v.event_id, v.event_type, v.status, v.attempts, v.next_attempt_at, 'overdue'
+    FROM billing.webhook_events v
+    WHERE v.next_attempt_at IS NOT NULL AND v.payload IS NOT NULL AND v.status IN ('recorded', 'failed')
+        AND v.next_attempt_at < pg_catalog.clock_timestamp() - interval '10 minutes';
+COMMENT ON VIEW billing.stuck_events IS
+    'Events that nobody takes care of: claimed by somebody who never came back, or due for more than ten minutes (is retry_webhook_events scheduled?).';
+COMMENT ON COLUMN billing.stuck_events.provider IS 'Whose event.';
+COMMENT ON COLUMN billing.stuck_events.event_id IS 'Its id.';
+COMMENT ON COLUMN billing.stuck_events.event_type IS 'Its type.';
+COMMENT ON COLUMN billing.stuck_events.status IS 'processing, recorded or failed.';
+COMMENT ON COLUMN billing.stuck_events.attempts IS 'Claims so far.';
+COMMENT ON COLUMN billing.stuck_events.stuck_since IS 'When its lease ran out, or when it was due.';
+COMMENT ON COLUMN billing.stuck_events.problem IS 'lease_ran_out or overdue.';
+
+CREATE VIEW billing.stripe_events AS
+    SELECT v.event_id, v.event_type, v.received_at, v.processed_at, v.status AS processing_status,
+           v.error_message, v.payload_summary
+    FROM billing.webhook_events v WHERE v.provider = 'stripe';
+COMMENT ON VIEW billing.stripe_events IS
+    'Stripe''s events by the column names that handlers of one''s own use: their monitoring queries keep working.';
+COMMENT ON COLUMN billing.stripe_events.event_id IS 'evt_...';
+COMMENT ON COLUMN billing.stripe_events.event_type IS 'Its type.';
+COMMENT ON COLUMN billing.stripe_events.received_at IS 'When it was first heard of here.';
+COMMENT ON COLUMN billing.stripe_events.processed_at IS 'When it was completed.';
+COMMENT ON COLUMN billing.stripe_events.processing_status IS 'recorded, processing, completed, failed or dead.';
+COMMENT ON COLUMN billing.stripe_events.error_message IS 'The sentence of its last failure.';
+COMMENT ON COLUMN billing.stripe_events.payload_summary IS 'id, type, object_id and object_type.';

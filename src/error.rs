@@ -12,6 +12,8 @@ use pgrx::spi::SpiError;
 pub enum Error {
     /// A row is not what the statements before it made it: the transaction must not commit.
     BrokenInvariant,
+    /// A rival committed what this transaction's snapshot cannot see: to be sent again.
+    ConcurrentUpdate,
     /// An operator's function was called with an argument that it refuses; the sentence says which.
     BadArgument(&'static str),
 }
@@ -35,6 +37,11 @@ impl From<Error> for ErrorReport {
                 "billing_rpc",
             )
             .set_hint("Look for triggers or rules on the tables of schema billing, then try again."),
+            Error::ConcurrentUpdate => ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+                "could not serialize access due to concurrent update",
+                "billing_rpc",
+            ),
             Error::BadArgument(sentence) => {
                 ErrorReport::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, sentence, "billing_rpc")
             }

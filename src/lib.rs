@@ -4,6 +4,7 @@
 //! `<noun>/store.rs`; what they decide is in the crate `billing_core`, what touches Postgres below
 //! SPI in `pg/`.
 
+mod charges;
 mod credits;
 mod customers;
 mod error;
@@ -26,6 +27,7 @@ mod billing {}
 
 pgrx::extension_sql_file!("../sql/bootstrap.sql", bootstrap);
 pgrx::extension_sql_file!("../sql/customers.sql", name = "customers");
+pgrx::extension_sql_file!("../sql/charges.sql", name = "charges");
 pgrx::extension_sql_file!("../sql/credits.sql", name = "credits", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/signatures.sql", name = "signatures");
 pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
@@ -65,12 +67,18 @@ pgrx::extension_sql_file!(
         webhooks::complete_webhook_event,
         webhooks::fail_webhook_event,
         webhooks::process_stripe_webhook,
+        webhooks::process_paystack_webhook,
         webhooks::stripe_webhook,
+        webhooks::paystack_webhook,
+        webhooks::retry_webhook_events,
         webhooks::revive_event,
+        webhooks::dismiss_event,
+        webhooks::purge_webhook_events,
         webhooks::allow_account,
         packs::define_pack,
         plans::define_plan,
         "customers",
+        "charges",
         "credits",
         "reconcile",
     ]

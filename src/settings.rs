@@ -31,6 +31,18 @@ pub enum ModeSetting {
     test,
 }
 
+/// What is done with deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types)]
+pub enum WebhookMode {
+    /// They are verified and processed.
+    process,
+    /// They are verified and kept, to be processed later.
+    record,
+    /// They are refused.
+    off,
+}
+
 static TOLERANCE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_TOLERANCE_SECONDS);
 static CLAIM_LEASE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(300);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(10);
@@ -38,6 +50,8 @@ static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1_048_576);
 static PAYLOAD_RETENTION: GucSetting<PayloadRetention> =
     GucSetting::<PayloadRetention>::new(PayloadRetention::until_completed);
 static ACCEPTED_MODE: GucSetting<ModeSetting> = GucSetting::<ModeSetting>::new(ModeSetting::any);
+static WEBHOOK_MODE: GucSetting<WebhookMode> = GucSetting::<WebhookMode>::new(WebhookMode::process);
+static E2E_TEST_MODE: GucSetting<bool> = GucSetting::<bool>::new(false);
 static EXTERNAL_IDS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Seconds that a signature's time may be away from now.
@@ -63,6 +77,16 @@ pub fn max_payload_bytes() -> usize {
 /// How long an event's body is kept.
 pub fn payload_retention() -> PayloadRetention {
     PAYLOAD_RETENTION.get()
+}
+
+/// What is done with deliveries.
+pub fn webhook_mode() -> WebhookMode {
+    WEBHOOK_MODE.get()
+}
+
+/// Whether events of test mode come in without a signature.
+pub fn e2e_test_mode() -> bool {
+    E2E_TEST_MODE.get()
 }
 
 /// Which events are processed.
@@ -140,6 +164,22 @@ pub fn register() {
         c"Which events are processed: of both modes, live ones or test ones.",
         c"",
         &ACCEPTED_MODE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"billing_rpc.webhook_mode",
+        c"What is done with deliveries: processed, recorded for later, or refused.",
+        c"",
+        &WEBHOOK_MODE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"billing_rpc.e2e_test_mode",
+        c"Whether events of test mode come in without a signature, as long as none of live mode was stored.",
+        c"",
+        &E2E_TEST_MODE,
         GucContext::Suset,
         GucFlags::default(),
     );

@@ -60,7 +60,7 @@ mod tests {
 
     #[pg_test]
     fn a_lock_that_is_not_free_is_answered_where_that_was_asked_for() {
-        let busy = pg::savepoint::<(), ()>(pg::Errors::AnsweredAndBusy, || {
+        let busy = pg::savepoint::<(), ()>(pg::Errors::OfOneEventOrBusy, || {
             pg::only_free_locks(|| {
                 Spi::run("DO $$ BEGIN RAISE EXCEPTION 'busy' USING ERRCODE = 'lock_not_available'; END $$")
                     .unwrap();

@@ -1,27 +1,139 @@
-//! What a checkout session buys, for whom, and whom it links.
+//! What a payment buys, for whom, and whom it links: checkout sessions, and what all payments share.
 
 use std::borrow::Cow;
 
-use crate::credits::{EntryKind, Money, Request, Source, is_session_id};
+use crate::credits::{EntryKind, Money, RESERVED_KEY_PREFIX, Request, Source, Terms, is_session_id};
 use crate::customers::{Identifier, ProviderCode};
 use crate::json::{Object, Value};
 use crate::outcome::{Detail, Reason, Refusal};
 use crate::text::{MAX_REFERENCE_BYTES, is_solid};
 
-/// A checkout session, read.
+/// What a payment is to bring about.
+#[derive(Debug)]
+pub enum Order<'a> {
+    /// Credits are bought.
+    Purchase(Purchase<'a>),
+    /// Nothing is bought; the named user and the provider's customer are linked.
+    Link(Buyer<'a>),
+}
+
+/// What is bought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goods {
+    /// So many credits.
+    Credits(i64),
+    /// Packs of that name; the price says how many.
+    Pack(String),
+}
+
+impl Goods {
+    /// Reads metadata: a pack wins over a number of credits.
+    pub fn read(metadata: &Object) -> Option<Goods> {
+        if let Some(pack) = metadata.get("pack") {
+            return Some(Goods::Pack(text_or_number(pack).unwrap_or_default().into_owned()));
+        }
+        let credits = metadata.get("credits").and_then(count).filter(|credits| *credits > 0)?;
+        Some(Goods::Credits(credits))
+    }
+}
+
+/// A payment that buys credits.
+#[derive(Debug)]
+pub struct Purchase<'a> {
+    /// The business fact, with its payment where known.
+    pub source: Source,
+    /// Derived from the source, so that it stands for it alone.
+    pub idempotency_key: String,
+    /// What is bought.
+    pub goods: Goods,
+    /// What is compared with a pack's price: before tax, shipping and promotion codes.
+    pub price: Option<Money>,
+    /// What was paid.
+    pub paid: Option<Money>,
+    /// Unix seconds at which the price must have been valid; none: now.
+    pub at: Option<i64>,
+    /// Whose it is.
+    pub buyer: Buyer<'a>,
+}
+
+impl Purchase<'_> {
+    /// The credit request of the payment.
+    pub fn request<'b>(
+        &self,
+        user: Identifier<'b>,
+        credits: i64,
+        credit_type: Cow<'b, str>,
+        terms: Terms,
+    ) -> Request<'b> {
+        Request {
+            kind: EntryKind::Purchase,
+            user,
+            credits,
+            credit_type,
+            idempotency_key: Cow::Owned(self.idempotency_key.clone()),
+            money: self.paid.clone(),
+            source: Some(self.source.clone()),
+            terms,
+        }
+    }
+}
+
+/// Who is named by a payment.
+#[derive(Debug, Default)]
+pub struct Buyer<'a> {
+    /// Set by the merchant.
+    pub user_id: Option<Cow<'a, str>>,
+    /// Anyone can set that one in a payment link's URL.
+    pub client_reference_id: Option<Cow<'a, str>>,
+    /// The provider's customer.
+    pub customer: Option<Cow<'a, str>>,
+    /// Names who is credited, and links nothing.
+    pub email: Option<Cow<'a, str>>,
+}
+
+impl Buyer<'_> {
+    /// The explicitly named user: `metadata.user_id`, then `client_reference_id`.
+    pub fn named_users(&self, external_ids: bool) -> Vec<Identifier<'_>> {
+        [&self.user_id, &self.client_reference_id]
+            .into_iter()
+            .filter_map(|text| Identifier::classify(text.as_deref(), external_ids).ok())
+            .collect()
+    }
+
+    /// After the named users: the provider's customer, if known here, then the e-mail.
+    pub fn other_users(&self) -> Vec<Identifier<'_>> {
+        let email = self.email.as_deref().and_then(crate::customers::parse_email);
+        let code = self.customer_code().map(ProviderCode::identifier);
+        code.into_iter().chain(email.map(Identifier::Email)).collect()
+    }
+
+    /// The provider's customer.
+    pub fn customer_code(&self) -> Option<ProviderCode<'_>> {
+        ProviderCode::parse(self.customer.as_deref()?)
+    }
+}
+
+/// Whom a Stripe customer names: `metadata.user_id`, never an e-mail.
+pub fn buyer_of_customer<'a>(object: &Object<'a>) -> Buyer<'a> {
+    let metadata = object.object("metadata").unwrap_or_default();
+    Buyer {
+        user_id: metadata.get("user_id").and_then(text_or_number),
+        customer: object.text("id"),
+        ..Buyer::default()
+    }
+}
+
+/// A checkout session, read; what is odd in it shows when it is needed.
 #[derive(Debug)]
 pub struct Session<'a> {
     id: Option<Cow<'a, str>>,
     paid: bool,
     mode: Mode,
     payment_ref: Option<Cow<'a, str>>,
-    pack: bool,
-    credits: Option<i64>,
-    money: Result<Option<Money>, Detail>,
-    user_id: Option<Cow<'a, str>>,
-    client_reference_id: Option<Cow<'a, str>>,
-    customer: Option<Cow<'a, str>>,
-    email: Option<Cow<'a, str>>,
+    goods: Option<Goods>,
+    amounts: Result<Amounts, Detail>,
+    created: Option<i64>,
+    buyer: Buyer<'a>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +143,27 @@ enum Mode {
     Other,
 }
 
-/// What is to be done with a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// So many credits are bought.
-    Credits(i64),
-    /// Nothing is bought; the named user and the provider's customer are linked.
-    Link,
+/// `amount_total`, and what a pack's price is compared with.
+#[derive(Clone, Debug, Default)]
+struct Amounts {
+    paid: Option<Money>,
+    price: Option<Money>,
+}
+
+/// Whether Stripe's events of the type tell of a session.
+pub fn is_told_by(event_type: &str) -> bool {
+    matches!(
+        event_type,
+        "checkout.session.completed"
+            | "checkout.session.async_payment_succeeded"
+            | "checkout.session.async_payment_failed"
+            | "checkout.session.expired"
+    )
 }
 
 impl<'a> Session<'a> {
-    /// Reads the session; what is odd in it shows when it is needed.
-    pub fn parse(object: &Object<'a>) -> Session<'a> {
+    /// Reads the session of an event that was made at `created`.
+    pub fn parse(object: &Object<'a>, created: Option<i64>) -> Session<'a> {
         let metadata = object.object("metadata").unwrap_or_default();
         let mode = match object.text("mode").as_deref() {
             Some("payment") => Mode::Payment,
@@ -57,110 +178,77 @@ impl<'a> Session<'a> {
             payment_ref: object
                 .id("payment_intent")
                 .filter(|id| is_solid(id) && id.len() <= MAX_REFERENCE_BYTES),
-            pack: metadata.get("pack").is_some(),
-            credits: metadata.get("credits").and_then(positive_integer),
-            money: paid_amount(object),
-            user_id: metadata.get("user_id").and_then(text_or_number),
-            client_reference_id: object.text("client_reference_id"),
-            customer: object.id("customer"),
-            email: object.object("customer_details").and_then(|details| details.text("email")),
+            goods: Goods::read(&metadata),
+            amounts: Amounts::read(object),
+            created: object.get("created").and_then(Value::integer).or(created),
+            buyer: Buyer {
+                user_id: metadata.get("user_id").and_then(text_or_number),
+                client_reference_id: object.text("client_reference_id"),
+                customer: object.id("customer"),
+                email: object.object("customer_details").and_then(|details| details.text("email")),
+            },
         }
     }
 
-    /// Steps 1 and 2: whether it is paid, and what it buys.
-    pub fn order(&self) -> Result<Order, Refusal> {
+    /// The session and its payment, where it names both: they are one fact, whatever else is judged.
+    pub fn tie(&self) -> Option<Source> {
+        Some(Source::of_session(self.id.as_deref()?, Some(self.payment_ref.as_deref()?)))
+    }
+
+    /// Whether it is paid, and what it buys.
+    pub fn order(self, event_type: &str) -> Result<Order<'a>, Refusal> {
         let ignored = |detail| Err(Refusal { reason: Reason::Ignored, detail });
-        if !self.paid {
-            return ignored(Detail::PaymentPending);
+        match event_type {
+            "checkout.session.async_payment_failed" => return ignored(Detail::PaymentFailed),
+            "checkout.session.expired" => return ignored(Detail::SessionExpired),
+            _ if !self.paid => return ignored(Detail::PaymentPending),
+            _ => {}
         }
-        match (self.mode, self.credits) {
-            (Mode::LinksOnly, _) => Ok(Order::Link),
-            (Mode::Payment, _) if self.pack => {
-                Err(Refusal { reason: Reason::Failed, detail: Detail::UnknownPack })
-            }
-            (Mode::Payment, Some(credits)) if self.id.is_some() && self.money.is_ok() => {
-                Ok(Order::Credits(credits))
-            }
-            (Mode::Payment, Some(_)) => {
-                Err(Refusal { reason: Reason::Failed, detail: Detail::ObjectMalformed })
-            }
+        match (self.mode, self.goods) {
+            (Mode::LinksOnly, _) => Ok(Order::Link(self.buyer)),
+            (Mode::Payment, Some(goods)) => match (self.id, self.amounts) {
+                (Some(id), Ok(amounts)) => Ok(Order::Purchase(Purchase {
+                    idempotency_key: format!("{RESERVED_KEY_PREFIX}stripe:{id}"),
+                    source: Source::of_session(&id, self.payment_ref.as_deref()),
+                    goods,
+                    price: amounts.price,
+                    paid: amounts.paid,
+                    at: self.created,
+                    buyer: self.buyer,
+                })),
+                _ => Err(Refusal { reason: Reason::Failed, detail: Detail::ObjectMalformed }),
+            },
             _ => ignored(Detail::NotACreditPurchase),
         }
     }
+}
 
-    /// Step 3, the explicitly named user: `metadata.user_id`, then `client_reference_id`.
-    pub fn named_users(&self, external_ids: bool) -> Vec<Identifier<'_>> {
-        [&self.user_id, &self.client_reference_id]
-            .into_iter()
-            .filter_map(|text| Identifier::classify(text.as_deref(), external_ids).ok())
-            .collect()
-    }
-
-    /// Step 3, after the named users: the provider's customer, if known here, then the e-mail.
-    pub fn other_users(&self) -> Vec<Identifier<'_>> {
-        let email = self.email.as_deref().and_then(crate::customers::parse_email);
-        let code = self.customer_code().map(ProviderCode::identifier);
-        code.into_iter().chain(email.map(Identifier::Email)).collect()
-    }
-
-    /// The provider's customer.
-    pub fn customer_code(&self) -> Option<ProviderCode<'_>> {
-        ProviderCode::parse(self.customer.as_deref()?)
-    }
-
-    /// The payment intent.
-    pub fn payment_ref(&self) -> Option<&str> {
-        self.payment_ref.as_deref()
-    }
-
-    fn id(&self) -> &str {
-        self.id.as_deref().unwrap_or_default()
-    }
-
-    /// The session's own source, tied to its payment.
-    pub fn source(&self) -> Source {
-        Source::of_session(self.id(), self.payment_ref())
-    }
-
-    /// The credit request of the session; its key is derived from the session's id.
-    pub fn request<'b>(&self, user: Identifier<'b>, credits: i64) -> Request<'b> {
-        Request {
-            kind: EntryKind::Purchase,
-            user,
-            credits,
-            credit_type: Cow::Borrowed(crate::credits::DEFAULT_CREDIT_TYPE),
-            idempotency_key: Cow::Owned(format!(
-                "{}stripe:{}",
-                crate::credits::RESERVED_KEY_PREFIX,
-                self.id()
-            )),
-            money: self.money.clone().unwrap_or_default(),
-            source: Some(self.source()),
-            terms: crate::credits::Terms::default(),
-        }
+impl Amounts {
+    /// Absent ones are allowed, odd ones are not.
+    fn read(object: &Object) -> Result<Amounts, Detail> {
+        let currency = object.text("currency");
+        let money = |key| {
+            let Some(amount) = object.get(key) else { return Ok(None) };
+            let amount = amount.integer().ok_or(Detail::ObjectMalformed)?;
+            Money::parse(Some(amount), currency.as_deref()).map_err(|_| Detail::ObjectMalformed)
+        };
+        let paid = money("amount_total")?;
+        Ok(Amounts { price: money("amount_subtotal")?.or_else(|| paid.clone()), paid })
     }
 }
 
-/// `amount_total` and `currency`: what was paid. Absent ones are allowed, odd ones are not.
-fn paid_amount(object: &Object) -> Result<Option<Money>, Detail> {
-    let Some(amount) = object.get("amount_total") else { return Ok(None) };
-    let amount = amount.integer().ok_or(Detail::ObjectMalformed)?;
-    let currency = object.text("currency");
-    Money::parse(Some(amount), currency.as_deref()).map_err(|_| Detail::ObjectMalformed)
-}
-
-/// A positive integer as number or as text of ASCII digits.
-fn positive_integer(value: Value) -> Option<i64> {
+/// Zero or more, as number or as text of ASCII digits.
+pub fn count(value: Value) -> Option<i64> {
     let number = match value.text() {
         Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
         Some(_) => None,
         None => value.integer(),
     };
-    number.filter(|number| *number > 0)
+    number.filter(|number| *number >= 0)
 }
 
 /// An identifier in metadata: text, as Stripe sends it, or a bare number.
-fn text_or_number(value: Value<'_>) -> Option<Cow<'_, str>> {
+pub fn text_or_number(value: Value<'_>) -> Option<Cow<'_, str>> {
     value.text().or_else(|| value.integer().map(|_| Cow::Borrowed(value.raw())))
 }
 
@@ -168,9 +256,18 @@ fn text_or_number(value: Value<'_>) -> Option<Cow<'_, str>> {
 mod tests {
     use super::*;
 
-    fn order(json: &str) -> Result<Order, Detail> {
+    /// The goods of what is bought; none for what only links.
+    fn order(json: &str) -> Result<Option<Goods>, Detail> {
+        order_of("checkout.session.completed", json)
+    }
+
+    fn order_of(event_type: &str, json: &str) -> Result<Option<Goods>, Detail> {
         let object = Object::parse(json).unwrap();
-        Session::parse(&object).order().map_err(|refusal| refusal.detail)
+        match Session::parse(&object, None).order(event_type) {
+            Ok(Order::Purchase(purchase)) => Ok(Some(purchase.goods)),
+            Ok(Order::Link(_)) => Ok(None),
+            Err(refusal) => Err(refusal.detail),
+        }
     }
 
     fn with(members: &str) -> String {
@@ -179,8 +276,8 @@ mod tests {
 
     #[test]
     fn only_paid_payments_with_credits_buy_credits() {
-        assert_eq!(order(&with(r#""metadata":{"credits":"100"}"#)), Ok(Order::Credits(100)));
-        assert_eq!(order(&with(r#""metadata":{"credits":100}"#)), Ok(Order::Credits(100)));
+        assert_eq!(order(&with(r#""metadata":{"credits":"100"}"#)), Ok(Some(Goods::Credits(100))));
+        assert_eq!(order(&with(r#""metadata":{"credits":100}"#)), Ok(Some(Goods::Credits(100))));
         for credits in [
             "0",
             "-1",
@@ -201,14 +298,18 @@ mod tests {
             assert_eq!(order(&session), Err(Detail::NotACreditPurchase), "{credits}");
         }
         assert_eq!(order(&with(r#""metadata":null"#)), Err(Detail::NotACreditPurchase));
-        assert_eq!(order(&with(r#""metadata":{"credits":"1"},"mode":"subscription""#)), Ok(Order::Link));
-        assert_eq!(order(&with(r#""metadata":{"credits":"1"},"mode":"setup""#)), Ok(Order::Link));
+        assert_eq!(order(&with(r#""metadata":{"credits":"1"},"mode":"subscription""#)), Ok(None));
+        assert_eq!(order(&with(r#""metadata":{"credits":"1"},"mode":"setup""#)), Ok(None));
         assert_eq!(
             order(&with(r#""metadata":{"credits":"1"},"mode":null"#)),
             Err(Detail::NotACreditPurchase)
         );
         let pack = with(r#""metadata":{"credits":"1","pack":"small"}"#);
-        assert_eq!(order(&pack), Err(Detail::UnknownPack));
+        assert_eq!(order(&pack), Ok(Some(Goods::Pack("small".to_owned()))));
+        for odd in ["\"\"", "true", "[]", "{}"] {
+            let pack = with(&format!(r#""metadata":{{"credits":"1","pack":{odd}}}"#));
+            assert_eq!(order(&pack), Ok(Some(Goods::Pack(String::new()))), "{odd}");
+        }
     }
 
     #[test]
@@ -218,7 +319,7 @@ mod tests {
             assert_eq!(order(&session), Err(Detail::PaymentPending), "{status}");
         }
         let free = with(r#""metadata":{"credits":"1"},"payment_status":"no_payment_required""#);
-        assert_eq!(order(&free), Ok(Order::Credits(1)));
+        assert_eq!(order(&free), Ok(Some(Goods::Credits(1))));
     }
 
     #[test]
@@ -240,22 +341,37 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_came_to_nothing() {
+        let bought = with(r#""metadata":{"credits":"1"}"#);
+        let failed = order_of("checkout.session.async_payment_failed", &bought);
+        assert_eq!(failed, Err(Detail::PaymentFailed));
+        assert_eq!(order_of("checkout.session.expired", &bought), Err(Detail::SessionExpired));
+        let succeeded = order_of("checkout.session.async_payment_succeeded", &bought);
+        assert_eq!(succeeded, Ok(Some(Goods::Credits(1))));
+    }
+
+    #[test]
     fn whose_it_is() {
         let json = with(
             r#""metadata":{"user_id":"{{user}}","credits":"1"},"client_reference_id":"7",
                "customer":{"id":"cus_1"},"customer_details":{"email":"A@b.de"},
-               "payment_intent":"pi_1","amount_total":500,"currency":"EUR""#,
+               "payment_intent":"pi_1","amount_total":500,"amount_subtotal":450,"currency":"EUR""#,
         );
         let object = Object::parse(&json).unwrap();
-        let session = Session::parse(&object);
-        assert_eq!(session.named_users(false), [Identifier::LegacyId(7)]);
+        let session = Session::parse(&object, Some(5));
+        assert_eq!(session.tie(), Some(Source::of_session("cs_1", Some("pi_1"))));
+        let Ok(Order::Purchase(purchase)) = session.order("checkout.session.completed") else { panic!() };
+        assert_eq!(purchase.buyer.named_users(false), [Identifier::LegacyId(7)]);
         assert_eq!(
-            session.other_users(),
+            purchase.buyer.other_users(),
             [Identifier::StripeCustomer("cus_1"), Identifier::Email("a@b.de".to_owned())]
         );
-        let request = session.request(Identifier::LegacyId(7), 1);
+        assert_eq!(purchase.at, Some(5));
+        let money = |amount_minor| Some(Money { amount_minor, currency: "eur".to_owned() });
+        assert_eq!(purchase.price, money(450));
+        let request = purchase.request(Identifier::LegacyId(7), 1, "credits".into(), Terms::default());
         assert_eq!(request.idempotency_key, "billing_rpc:stripe:cs_1");
-        assert_eq!(request.money, Some(Money { amount_minor: 500, currency: "eur".to_owned() }));
+        assert_eq!(request.money, money(500));
         assert_eq!(request.source, Some(Source::of_session("cs_1", Some("pi_1"))));
     }
 
@@ -263,6 +379,6 @@ mod tests {
     fn a_number_names_a_user_too() {
         let json = with(r#""metadata":{"user_id":42}"#);
         let object = Object::parse(&json).unwrap();
-        assert_eq!(Session::parse(&object).named_users(false), [Identifier::LegacyId(42)]);
+        assert_eq!(Session::parse(&object, None).buyer.named_users(false), [Identifier::LegacyId(42)]);
     }
 }

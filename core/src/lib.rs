@@ -6,6 +6,7 @@
 //! pure function that a plain `cargo test` can try.
 #![forbid(unsafe_code)]
 
+pub mod charges;
 pub mod checkout;
 pub mod credits;
 pub mod customers;
@@ -13,7 +14,9 @@ pub mod interval;
 pub mod json;
 pub mod outcome;
 pub mod packs;
+pub mod paystack;
 pub mod plans;
 pub mod signatures;
 pub mod text;
+pub mod time;
 pub mod webhooks;

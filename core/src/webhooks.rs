@@ -5,6 +5,63 @@ use std::borrow::Cow;
 use crate::json::Object;
 use crate::outcome::{Detail, Reason, Refusal, invalid};
 use crate::text::{self, MAX_REFERENCE_BYTES, is_blank};
+use crate::{charges, checkout, paystack};
+
+/// A provider whose webhooks are verified and processed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// stripe.com
+    Stripe,
+    /// paystack.com
+    Paystack,
+}
+
+impl Provider {
+    /// As stored and answered.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Provider::Stripe => "stripe",
+            Provider::Paystack => "paystack",
+        }
+    }
+
+    /// Reads the stored form.
+    pub fn parse(text: &str) -> Option<Provider> {
+        [Provider::Stripe, Provider::Paystack].into_iter().find(|provider| provider.as_str() == text)
+    }
+}
+
+/// What events of a type are about, where they have an effect here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// A Stripe checkout session.
+    Checkout,
+    /// Refunds and disputes of a Stripe charge.
+    Charge,
+    /// A Stripe customer made or changed.
+    Customer,
+    /// A Stripe customer deleted.
+    CustomerDeleted,
+    /// A Paystack transaction that succeeded.
+    Transaction,
+    /// A Paystack refund that was paid out.
+    Refund,
+}
+
+impl Topic {
+    /// None: the type is acknowledged, and has no effect.
+    pub fn of(provider: Provider, event_type: &str) -> Option<Topic> {
+        match (provider, event_type) {
+            (Provider::Stripe, "customer.created" | "customer.updated") => Some(Topic::Customer),
+            (Provider::Stripe, "customer.deleted") => Some(Topic::CustomerDeleted),
+            (Provider::Stripe, _) if checkout::is_told_by(event_type) => Some(Topic::Checkout),
+            (Provider::Stripe, _) if charges::is_reported_by(event_type) => Some(Topic::Charge),
+            (Provider::Paystack, "charge.success") => Some(Topic::Transaction),
+            (Provider::Paystack, "refund.processed") => Some(Topic::Refund),
+            _ => None,
+        }
+    }
+}
 
 /// First delay after a failure, in seconds; each further one is twice as long.
 pub const FIRST_BACKOFF_SECONDS: i64 = 300;
@@ -134,6 +191,17 @@ pub fn check_retry_in(seconds: Option<i32>) -> Result<Option<i32>, Refusal> {
     }
 }
 
+/// Events that one call of `retry_webhook_events` takes when nothing is said.
+pub const DEFAULT_MAX_EVENTS: i32 = 100;
+
+/// Validates how many events a call may take.
+pub fn check_max_events(max_events: Option<i32>) -> Result<i64, Refusal> {
+    match max_events.unwrap_or(DEFAULT_MAX_EVENTS) {
+        max_events if max_events > 0 => Ok(max_events.into()),
+        _ => Err(invalid(Detail::MaxEventsInvalid)),
+    }
+}
+
 /// The only four things that are kept of every event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
@@ -166,14 +234,16 @@ impl Summary {
     }
 }
 
-/// Text that is fit to be kept as a reference.
-fn reference(text: Option<Cow<str>>) -> Option<String> {
+/// Text that is fit to be kept as a reference: not blank, not too long.
+pub fn reference(text: Option<Cow<str>>) -> Option<String> {
     text.filter(|text| !is_blank(text) && text.len() <= MAX_REFERENCE_BYTES).map(Cow::into_owned)
 }
 
 /// An event as a provider sent it, its object still unread.
 #[derive(Debug)]
 pub struct Event<'a> {
+    /// Who sent it.
+    pub provider: Provider,
     /// Id, type, and the object's id and type.
     pub summary: Summary,
     /// Whether the event belongs to a connected account.
@@ -186,7 +256,9 @@ pub struct Event<'a> {
     pub api_version: Option<String>,
     /// Unix seconds of the event.
     pub created: Option<i64>,
-    /// What the event is about; none for thin events.
+    /// Whether it tells only that something happened, not what.
+    pub thin: bool,
+    /// What the event is about; none for thin events and for lists.
     pub object: Option<Object<'a>>,
 }
 
@@ -202,8 +274,8 @@ pub enum AcceptedMode {
 }
 
 impl<'a> Event<'a> {
-    /// Reads a Stripe event; the body is parsed once, its object not copied.
-    pub fn parse_stripe(body: &'a str) -> Result<Event<'a>, Detail> {
+    /// Reads an event; the body is parsed once, its object not copied.
+    pub fn parse(provider: Provider, body: &'a str) -> Result<Event<'a>, Detail> {
         let Some(event) = Object::parse(body) else {
             return Err(if crate::json::is_json(body) {
                 Detail::NotAnEvent
@@ -211,21 +283,31 @@ impl<'a> Event<'a> {
                 Detail::PayloadMalformed
             });
         };
-        let id = reference(event.text("id")).ok_or(Detail::NotAnEvent)?;
-        let event_type = reference(event.text("type")).ok_or(Detail::NotAnEvent)?;
+        match provider {
+            Provider::Stripe => Event::of_stripe(&event),
+            Provider::Paystack => paystack::event(&event, body),
+        }
+        .ok_or(Detail::NotAnEvent)
+    }
+
+    fn of_stripe(event: &Object<'a>) -> Option<Event<'a>> {
+        let id = reference(event.text("id"))?;
+        let event_type = reference(event.text("type"))?;
         let thin = event.text("object").is_some_and(|object| object == "v2.core.event");
         let object = event.object("data").and_then(|data| data.object("object"));
         if object.is_none() && !thin {
-            return Err(Detail::NotAnEvent);
+            return None;
         }
         let of_object = |key| reference(object.as_ref().and_then(|object| object.text(key)));
-        Ok(Event {
+        Some(Event {
+            provider: Provider::Stripe,
             summary: Summary { id, event_type, object_id: of_object("id"), object_type: of_object("object") },
             connected: event.get("account").is_some(),
             account_id: reference(event.text("account")),
             livemode: event.get("livemode").and_then(|value| value.boolean()),
             api_version: reference(event.text("api_version")),
             created: event.get("created").and_then(|value| value.integer()),
+            thin,
             object: if thin { None } else { object },
         })
     }
@@ -244,7 +326,7 @@ impl<'a> Event<'a> {
         if !accepted {
             return Some(Detail::ModeNotAccepted);
         }
-        self.object.is_none().then_some(Detail::ThinEvent)
+        self.thin.then_some(Detail::ThinEvent)
     }
 }
 
@@ -265,6 +347,10 @@ pub const fn http_status(reason: Reason, detail: Option<Detail>, payload_kept: b
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn stripe(body: &str) -> Result<Event<'_>, Detail> {
+        Event::parse(Provider::Stripe, body)
+    }
 
     #[test]
     fn the_table_of_claims() {
@@ -322,13 +408,13 @@ mod tests {
     fn a_stripe_event_has_an_id_a_type_and_an_object() {
         let body = r#"{"id":"evt_1","type":"x.y","livemode":false,"created":1,"api_version":"2020-08-27",
             "data":{"object":{"id":"cs_1","object":"checkout.session"}}}"#;
-        let event = Event::parse_stripe(body).unwrap();
+        let event = stripe(body).unwrap();
         assert_eq!(
             event.summary.to_json(),
             r#"{"id":"evt_1","type":"x.y","object_id":"cs_1","object_type":"checkout.session"}"#
         );
         assert_eq!((event.livemode, event.created, event.connected), (Some(false), Some(1), false));
-        let thin = Event::parse_stripe(r#"{"id":"evt_2","type":"v1.x","object":"v2.core.event"}"#).unwrap();
+        let thin = stripe(r#"{"id":"evt_2","type":"v1.x","object":"v2.core.event"}"#).unwrap();
         assert_eq!(thin.ignored(AcceptedMode::Any, false), Some(Detail::ThinEvent));
         for body in [
             "[]",
@@ -342,10 +428,10 @@ mod tests {
             r#"{"id":"evt_1","type":"x","data":{"object":"cs_1"}}"#,
             r#"{"id":"evt\u0000","type":"x","data":{"object":{}}}"#,
         ] {
-            assert_eq!(Event::parse_stripe(body).err(), Some(Detail::NotAnEvent), "{body}");
+            assert_eq!(stripe(body).err(), Some(Detail::NotAnEvent), "{body}");
         }
         for body in ["", "{", "x", "{\"id\":}"] {
-            assert_eq!(Event::parse_stripe(body).err(), Some(Detail::PayloadMalformed), "{body}");
+            assert_eq!(stripe(body).err(), Some(Detail::PayloadMalformed), "{body}");
         }
     }
 
@@ -355,7 +441,7 @@ mod tests {
             let body = format!(
                 r#"{{"id":"evt_1","type":"x","account":{account},"livemode":{livemode},"data":{{"object":{{}}}}}}"#
             );
-            let event = Event::parse_stripe(&body).unwrap();
+            let event = stripe(&body).unwrap();
             [AcceptedMode::Any, AcceptedMode::Live, AcceptedMode::Test]
                 .map(|mode| (event.ignored(mode, false), event.ignored(mode, true)))
         };
@@ -399,7 +485,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_body_is_answered(body: String) {
-            let _ = Event::parse_stripe(&body);
+            let _ = stripe(&body);
         }
 
         #[test]

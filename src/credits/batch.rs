@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use billing_core::credits::account::{Lot, Part, WriteOff};
 use billing_core::credits::batch::{Operation, parse};
-use billing_core::credits::{EntryKind, Request, expiry_fingerprint, expiry_key};
+use billing_core::credits::{EntryKind, Request, expiry_fingerprint, expiry_key, gate};
 use billing_core::customers::{Identifier, Uuid};
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -19,7 +19,8 @@ use pgrx::prelude::*;
 use super::ledger::{Locked, write_off_metadata};
 use super::store::bulk::{self, BulkBalance, BulkEntry};
 use super::store::{self, AccountKey, Entry, Keyed};
-use super::{CreditOutcome, Shown, change, replay};
+use super::{CreditOutcome, Shown, apply, change, replay};
+use crate::charges;
 use crate::customers::{self, Person};
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, Ended, JsonbArgument};
@@ -52,7 +53,12 @@ fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<Cre
         })
         .collect();
     pg::write(|client| {
-        let prepared = Prepared::lock(client, &requests)?;
+        let charges = Charges::lock(client, &requests)?;
+        if charges.contested {
+            charges.discard(client)?;
+            return one_by_one(client, &requests);
+        }
+        let prepared = Prepared::lock(client, charges, &requests)?;
         for _ in 0..MAX_ROUNDS {
             let mut round = Round::load(client, &prepared, &requests)?;
             let outcomes = round.run(client, &prepared, &requests)?;
@@ -67,6 +73,19 @@ fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<Cre
         }
         Err(Error::BrokenInvariant)
     })
+}
+
+/// A purchase that is undone as soon as it is made changes what the operations after it find: then each is
+/// a call of its own.
+fn one_by_one(client: &Client, requests: &[Parsed]) -> Result<Vec<CreditOutcome>> {
+    let call = |parsed: &Parsed| match parsed {
+        Err(refusal) => Ok(CreditOutcome::refused(*refusal)),
+        Ok((request, metadata)) => {
+            let metadata = metadata.and_then(JsonbArgument::of_text);
+            apply(client, request, metadata.as_ref())
+        }
+    };
+    requests.iter().map(call).collect()
 }
 
 /// A key or source of the batch was used by somebody else meanwhile.
@@ -85,6 +104,62 @@ fn name(request: &Request) -> Vec<u8> {
     [&[kind], bytes].concat()
 }
 
+/// The charges behind the operations, locked.
+struct Charges {
+    /// Those that this call made.
+    made: BTreeSet<String>,
+    /// Whether a refund or dispute was heard of any.
+    contested: bool,
+}
+
+impl Charges {
+    /// Locks in sorted order what is known of the payments behind the operations' sources.
+    fn lock(client: &Client, requests: &[Parsed]) -> Result<Charges> {
+        let sources = || requests.iter().flatten().filter_map(|(request, _)| request.source.as_ref());
+        let sessions: Vec<String> = sources()
+            .filter(|source| source.payment_ref.is_none())
+            .map(|source| source.source_ref.clone())
+            .collect();
+        let mut payments: BTreeMap<String, Option<&str>> = sources()
+            .filter_map(|source| Some((source.payment_ref.clone()?, Some(source.source_ref.as_str()))))
+            .collect();
+        for payment_ref in tied_payments(client, sessions)? {
+            payments.entry(payment_ref).or_default();
+        }
+        let mut charges = Charges { made: BTreeSet::new(), contested: false };
+        for (payment_ref, source_ref) in payments {
+            let locked = charges::lock(client, &payment_ref, source_ref)?;
+            charges.contested |= locked.charge.is_contested();
+            if locked.new {
+                charges.made.insert(payment_ref);
+            }
+        }
+        Ok(charges)
+    }
+
+    fn discard(&self, client: &Client) -> Result<()> {
+        self.made.iter().try_for_each(|payment_ref| charges::discard(client, payment_ref))
+    }
+}
+
+/// The payments that events tied to sessions which the batch may credit; no further ones are tied from now
+/// on, until the transaction ends.
+fn tied_payments(client: &Client, sessions: Vec<String>) -> Result<Vec<String>> {
+    let gates: BTreeSet<u16> = sessions.iter().map(|session| gate(session)).collect();
+    if gates.is_empty() {
+        return Ok(Vec::new());
+    }
+    gates.into_iter().for_each(|number| pg::gate(number, pg::Sharing::Shared));
+    let ties = bulk::ties(client, Vec::new(), sessions.clone())?;
+    if pg::keeps_one_snapshot() {
+        let latest = pg::read_latest(|latest| bulk::ties(latest, Vec::new(), sessions))?;
+        if latest.len() != ties.len() {
+            return Err(Error::ConcurrentUpdate);
+        }
+    }
+    Ok(ties.into_iter().map(|(payment_ref, _)| payment_ref).collect())
+}
+
 /// Who is meant by the operations, and what was made for them to be locked.
 #[derive(Default)]
 struct Prepared {
@@ -95,19 +170,10 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// Locks charges, makes missing customers, makes missing balances: each in sorted order.
-    fn lock(client: &Client, requests: &[Parsed]) -> Result<Prepared> {
-        let mut prepared = Prepared::default();
+    /// Makes missing customers, makes missing balances: each in sorted order.
+    fn lock(client: &Client, charges: Charges, requests: &[Parsed]) -> Result<Prepared> {
+        let mut prepared = Prepared { charges: charges.made, ..Prepared::default() };
         let requests = || requests.iter().flatten().map(|(request, _)| request);
-        let sources: BTreeMap<&str, &str> = requests()
-            .filter_map(|request| request.source.as_ref())
-            .filter_map(|source| Some((source.payment_ref.as_deref()?, source.source_ref.as_str())))
-            .collect();
-        for (payment_ref, source_ref) in sources {
-            if store::lock_charge(client, payment_ref, source_ref)? {
-                prepared.charges.insert(payment_ref.to_owned());
-            }
-        }
         let mut people: BTreeMap<Vec<u8>, (&Request, bool)> = BTreeMap::new();
         for request in requests() {
             people.entry(name(request)).or_insert((request, false)).1 |= request.credits > 0;
@@ -172,7 +238,7 @@ impl Prepared {
         }
         for payment_ref in &self.charges {
             if !paid.contains(payment_ref.as_str()) {
-                store::discard_charge(client, payment_ref)?;
+                charges::discard(client, payment_ref)?;
             }
         }
         Ok(())

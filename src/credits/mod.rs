@@ -2,7 +2,7 @@
 
 use billing_core::credits::account::{Account, Part};
 use billing_core::credits::{
-    EntryKind, RawRequest, Request, Source, credit_type as checked_type, history_rows,
+    EntryKind, RawRequest, Request, Source, credit_type as checked_type, gate, history_rows,
 };
 use billing_core::customers::{Identifier, Uuid};
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
@@ -11,6 +11,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::charges;
 use crate::customers::{self, Person};
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, JsonbArgument, Row, RowWriter, Time};
@@ -23,6 +24,7 @@ mod reversals;
 mod store;
 
 use ledger::Locked;
+pub use reversals::undo;
 pub use store::Origin;
 use store::{AccountKey, Entry, HistoryEntry, Keyed, NewEntry};
 
@@ -194,7 +196,7 @@ fn reader<'a>(
 /// Validates and applies a request that a caller made.
 fn answer(kind: EntryKind, raw: &RawRequest, metadata: Option<&JsonbArgument>) -> Result<CreditOutcome> {
     pg::write(|client| match Request::parse(kind, raw, customers::external_ids()) {
-        Ok(request) => apply(client, &request, Origin::default(), metadata),
+        Ok(request) => apply(client, &request, metadata),
         Err(refusal) => Ok(CreditOutcome::refused(refusal)),
     })
 }
@@ -207,26 +209,73 @@ struct Made<'a> {
     balance: bool,
 }
 
-/// Applies a well-formed request: the one way that purchases, grants and spends are written.
+/// Applies a well-formed request of a caller.
 ///
 /// Locks the charge, then makes the customer if need be, then locks the balance; the unique indexes of
 /// the ledger decide between rivals. Whatever is refused leaves nothing behind.
-pub fn apply(
-    client: &Client,
-    request: &Request,
-    origin: Origin,
-    metadata: Option<&JsonbArgument>,
-) -> Result<CreditOutcome> {
-    let person = &customers::find(client, &request.user)?;
+fn apply(client: &Client, request: &Request, metadata: Option<&JsonbArgument>) -> Result<CreditOutcome> {
+    let person = customers::find(client, &request.user)?;
     if let Some(keyed) = store::by_key(client, &request.idempotency_key)? {
-        return replay(client, request, person, keyed);
+        return replay(client, request, &person, keyed);
     }
     let mut made = Made::default();
-    if is_credited(client, request, origin, &mut made)? {
+    let (charges, credited) = lock_charges(client, request, &mut made)?;
+    if credited {
         take_back(client, request, None, &made)?;
         // By this very request, if the rival that was waited for was one.
-        return standing(client, request, person)?.ok_or(Error::BrokenInvariant);
+        return standing(client, request, &person)?.ok_or(Error::BrokenInvariant);
     }
+    write(client, request, &person, &charges, Origin::default(), metadata, made)
+}
+
+/// Applies the purchase of an event, its charge tied and locked before.
+pub fn apply_event(
+    client: &Client,
+    request: &Request,
+    charge: Option<charges::Locked>,
+    origin: Origin,
+) -> Result<CreditOutcome> {
+    let person = customers::find(client, &request.user)?;
+    if let Some(outcome) = standing(client, request, &person)? {
+        return Ok(outcome);
+    }
+    let charges: Vec<charges::Locked> = charge.into_iter().collect();
+    write(client, request, &person, &charges, origin, None, Made::default())
+}
+
+/// The entry that credited an event's source already, whoever told of it.
+pub fn credited(client: &Client, source: &Source) -> Result<Option<CreditOutcome>> {
+    Ok(store::by_source(client, source)?.entry.map(CreditOutcome::already_credited))
+}
+
+/// Locks the charges behind a call's source, as far as they are known, and looks whether it is credited.
+fn lock_charges<'a>(
+    client: &Client,
+    request: &'a Request,
+    made: &mut Made<'a>,
+) -> Result<(Vec<charges::Locked>, bool)> {
+    let Some(source) = &request.source else { return Ok((Vec::new(), false)) };
+    let Some(payment_ref) = source.payment_ref.as_deref() else {
+        pg::gate(gate(&source.source_ref), pg::Sharing::Shared);
+        let sourced = store::by_source(client, source)?;
+        let charges = charges::lock_of_session(client, &source.source_ref, sourced.payments)?;
+        return Ok((charges, sourced.entry.is_some()));
+    };
+    let charge = charges::lock(client, payment_ref, Some(&source.source_ref))?;
+    made.charge = charge.new.then_some(payment_ref);
+    Ok((vec![charge], store::by_source(client, source)?.entry.is_some()))
+}
+
+/// The one way that purchases, grants and spends are written.
+fn write(
+    client: &Client,
+    request: &Request,
+    person: &Person,
+    charges: &[charges::Locked],
+    origin: Origin,
+    metadata: Option<&JsonbArgument>,
+    mut made: Made,
+) -> Result<CreditOutcome> {
     let mut customer_id = None;
     let entered = match admit(client, request, person, &mut made)? {
         Err(refusal) => Entered::Refused(refusal),
@@ -236,6 +285,7 @@ pub fn apply(
         }
     };
     if let Entered::Applied(outcome) = entered {
+        undo_contested(client, &outcome, charges, origin)?;
         return Ok(outcome);
     }
     take_back(client, request, customer_id, &made)?;
@@ -248,31 +298,20 @@ pub fn apply(
     }
 }
 
-/// Locks the charge of an event's source, and notes that the two are one fact: an event's word for that
-/// stands, whether it comes to be credited or not. To be called before [`apply`] with that source.
-pub fn tie(client: &Client, source: &Source) -> Result<()> {
-    let Some(payment_ref) = source.payment_ref.as_deref() else { return Ok(()) };
-    if !store::lock_charge(client, payment_ref, &source.source_ref)? {
-        store::tie_charge(client, payment_ref, &source.source_ref)?;
+/// A purchase that was refunded or disputed before it came here is undone with it.
+fn undo_contested(
+    client: &Client,
+    outcome: &CreditOutcome,
+    charges: &[charges::Locked],
+    origin: Origin,
+) -> Result<()> {
+    for charge in charges.iter().filter(|charge| charge.charge.is_contested()) {
+        if let Some(entry) = &outcome.entry {
+            // Just credited, so there is nothing to give back that could be too much.
+            undo(client, entry.entry_id, &charge.charge, origin)?.map_err(|_| Error::BrokenInvariant)?;
+        }
     }
     Ok(())
-}
-
-/// Locks the charge of a call, if the payment is known, and looks whether the source is credited.
-fn is_credited<'a>(
-    client: &Client,
-    request: &'a Request,
-    origin: Origin,
-    made: &mut Made<'a>,
-) -> Result<bool> {
-    let Some(source) = &request.source else { return Ok(false) };
-    if let Some(payment_ref) = source.payment_ref.as_deref()
-        && origin.event.is_none()
-        && store::lock_charge(client, payment_ref, &source.source_ref)?
-    {
-        made.charge = Some(payment_ref);
-    }
-    Ok(store::by_source(client, source)?.is_some())
 }
 
 /// The customer to be written to, made if need be. Spending makes nobody: there is nothing to spend.
@@ -387,7 +426,7 @@ fn take_back(client: &Client, request: &Request, customer_id: Option<Uuid>, made
         customers::discard(client, customer_id)?;
     }
     if let Some(payment_ref) = made.charge {
-        store::discard_charge(client, payment_ref)?;
+        charges::discard(client, payment_ref)?;
     }
     Ok(())
 }
@@ -399,7 +438,7 @@ fn standing(client: &Client, request: &Request, person: &Person) -> Result<Optio
     }
     match &request.source {
         None => Ok(None),
-        Some(source) => Ok(store::by_source(client, source)?.map(CreditOutcome::already_credited)),
+        Some(source) => credited(client, source),
     }
 }
 

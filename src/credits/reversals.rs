@@ -1,6 +1,9 @@
 //! Reversals: one way to undo an entry, in whole or in part, for callers and for what providers take back.
 
-use billing_core::credits::{EntryKind, ReversalRequest};
+use std::borrow::Cow;
+
+use billing_core::charges::{Charge, Step, step};
+use billing_core::credits::{EntryKind, ReversalRequest, undo_key};
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -21,16 +24,15 @@ fn reverse_credit_entry(
 ) -> Result<CreditOutcome, ErrorReport> {
     let text = metadata.as_ref().map(JsonbArgument::text);
     Ok(match ReversalRequest::parse(entry_id, idempotency_key, credits, text) {
-        Ok(request) => pg::write(|client| reverse(client, &request, Origin::default(), metadata.as_ref()))?,
+        Ok(request) => pg::write(|client| reverse(client, &request, metadata.as_ref()))?,
         Err(refusal) => CreditOutcome::refused(refusal),
     })
 }
 
-/// Undoes an entry as far as asked.
-pub fn reverse(
+/// Undoes an entry as far as a caller asks.
+fn reverse(
     client: &Client,
     request: &ReversalRequest,
-    origin: Origin,
     metadata: Option<&JsonbArgument>,
 ) -> Result<CreditOutcome> {
     if let Some(outcome) = standing(client, request)? {
@@ -47,11 +49,47 @@ pub fn reverse(
     }
     match plan(client, request, &undone, &mut locked)? {
         Err(refusal) => Ok(CreditOutcome::refused(refusal)),
-        Ok(plan) => match write(client, request, origin, metadata, &undone, &locked, &plan)? {
-            Some(outcome) => Ok(outcome),
+        Ok(plan) => match write(client, request, Origin::default(), metadata, &undone, &locked, &plan)? {
+            Some(entry) => Ok(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(entry) }),
             None => standing(client, request)?.ok_or(Error::BrokenInvariant),
         },
     }
+}
+
+/// Undoes a purchase or grant, or gives back of it, as far as its charge calls for; the entry that does,
+/// if there is anything to do. The charge's row is locked.
+pub fn undo(
+    client: &Client,
+    entry_id: i64,
+    charge: &Charge,
+    origin: Origin,
+) -> Result<std::result::Result<Option<Shown>, Refusal>> {
+    let undone = store::entry_by_id(client, entry_id)?.ok_or(Error::BrokenInvariant)?;
+    let key = AccountKey { customer_id: undone.customer_id, credit_type: &undone.credit_type };
+    let mut locked = Locked::open(client, key)?.ok_or(Error::BrokenInvariant)?;
+    let called_for = charge.called_for(undone.credits, undone.amount_minor);
+    let (so_far, reversals) = store::undone_by(client, entry_id)?;
+    let lot_id = store::lot_of(client, entry_id)?;
+    let (change, credits, shortfall) = match step(undone.credits, called_for, so_far) {
+        Step::Nothing => return Ok(Ok(None)),
+        Step::Take(credits) => {
+            let taken = locked.account.undo_credit(credits, lot_id);
+            (credits, -taken, credits - taken)
+        }
+        Step::GiveBack { shortfall, credits } => {
+            load_used_up(client, &mut locked.account, lot_id.into_iter().collect())?;
+            if let Err(refusal) = locked.account.give_back(credits, lot_id, locked.at.micros()) {
+                return Ok(Err(refusal));
+            }
+            (-shortfall - credits, credits, -shortfall)
+        }
+    };
+    // Under the balance's lock the number of reversals tells each from the others.
+    let idempotency_key = Cow::Owned(undo_key(entry_id, reversals));
+    let request = ReversalRequest { entry_id, idempotency_key, credits: Some(change) };
+    let plan = Plan { credits, shortfall: Some(shortfall), uses: Vec::new() };
+    let entry = write(client, &request, origin, None, &undone, &locked, &plan)?;
+    Ok(Ok(Some(entry.ok_or(Error::BrokenInvariant)?)))
 }
 
 /// The answer to a key that stands.
@@ -111,7 +149,7 @@ fn write(
     undone: &Undone,
     locked: &Locked,
     plan: &Plan,
-) -> Result<Option<CreditOutcome>> {
+) -> Result<Option<Shown>> {
     let new = NewEntry {
         kind: EntryKind::Reversal,
         credits: plan.credits,
@@ -141,5 +179,5 @@ fn write(
         balance: locked.account.balance,
         created_at: locked.at.timestamp().ok_or(Error::BrokenInvariant)?,
     };
-    Ok(Some(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(shown) }))
+    Ok(Some(shown))
 }

@@ -55,10 +55,6 @@ pub struct Bought {
 }
 
 /// What was bought of a pack for that money, by the contents and the price valid at that time (none: now).
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for the events that name a pack")
-)]
 pub fn price(client: &Client, pack: &str, paid: &Money, at: Option<Time>) -> Result<Result<Bought, Detail>> {
     let now = pg::now();
     let Some(valid) = store::valid(client, pack, &paid.currency, at.unwrap_or(now), now)? else {

@@ -9,11 +9,11 @@ mod statement;
 
 pub use interval::{interval, interval_of};
 pub use raw::{
-    Ended, Errors, JsonArgument, JsonbArgument, Time, application_user_id_type, jsonb, now, only_free_locks,
-    reserve_settings_prefix, savepoint,
+    Ended, Errors, JsonArgument, JsonbArgument, Sharing, Time, application_user_id_type, gate, jsonb,
+    keeps_one_snapshot, now, only_free_locks, reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
-pub use statement::{Client, Columns, Rows, Statement, read, write};
+pub use statement::{Client, Columns, Rows, Statement, read, read_latest, write};
 
 pub(crate) use row::sql_row;
 pub(crate) use statement::statements;

@@ -123,6 +123,48 @@ impl Drop for IndexPlans {
     }
 }
 
+/// Whether the transaction looks at one snapshot from its beginning to its end.
+pub fn keeps_one_snapshot() -> bool {
+    // SAFETY: a plain variable of a single-threaded backend.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as core::ffi::c_int }
+}
+
+/// Runs the body with a snapshot of what is committed now, whatever the transaction's own is.
+pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: a snapshot is pushed and popped in pairs; an error in between ends the (sub)transaction,
+    // which pops what is left.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let answer = body();
+        pg_sys::PopActiveSnapshot();
+        answer
+    }
+}
+
+/// How a gate is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Beside others who share it.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// Names the gates among all advisory locks: the first four bytes of SHA-256 of "billing_rpc".
+const GATES: i32 = 0x57bc_dbec;
+
+/// Waits until nobody else is at the gate in a way that excludes this, and stays there until the end of the
+/// transaction: for facts that have no row yet which both sides could lock.
+pub fn gate(number: u16, sharing: Sharing) {
+    let arguments = [Some(pg_sys::Datum::from(GATES)), Some(pg_sys::Datum::from(i32::from(number)))];
+    let lock = match sharing {
+        Sharing::Shared => pg_sys::pg_advisory_xact_lock_shared_int4,
+        Sharing::Exclusive => pg_sys::pg_advisory_xact_lock_int4,
+    };
+    // SAFETY: takes an advisory lock, which Postgres releases at the end of the transaction.
+    unsafe { direct_function_call_as_datum(lock, &arguments) };
+}
+
 /// Milliseconds after which a lock counts as not free: above what a moment's queue for a page takes, far
 /// below `deadlock_timeout`.
 const FREE_LOCK_MILLISECONDS: core::ffi::c_int = 10;
@@ -167,8 +209,10 @@ pub enum Errors {
     /// All but those that a caller should retry (classes 40 and 53, 55P03, 57014), that end the session
     /// (57P..), or that say a row is broken (XX).
     Answered,
+    /// Those, and a row said to be broken: one event of many must not stand in the others' way.
+    OfOneEvent,
     /// Those, and 55P03 as [`Ended::Busy`]: it is our own doing ([`only_free_locks`]).
-    AnsweredAndBusy,
+    OfOneEventOrBusy,
 }
 
 /// Runs the body in a savepoint: kept if it says `Ok(Ok(_))`, undone otherwise.
@@ -216,10 +260,11 @@ fn verdict<T, R>(cause: &CaughtError, errors: Errors) -> Option<Ended<T, R>> {
     let CaughtError::PostgresError(report) = cause else { return None };
     let code = report.sql_error_code();
     if code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
-        return (errors == Errors::AnsweredAndBusy).then_some(Ended::Busy);
+        return (errors == Errors::OfOneEventOrBusy).then_some(Ended::Busy);
     }
     let state = sqlstate(code);
-    let goes_through = ["40", "53", "57", "XX"].iter().any(|class| state.starts_with(class));
+    let goes_through = ["40", "53", "57"].iter().any(|class| state.starts_with(class))
+        || (errors == Errors::Answered && state.starts_with("XX"));
     (!goes_through).then_some(Ended::Error(state))
 }
 
@@ -249,6 +294,11 @@ pub struct JsonbArgument {
 }
 
 impl JsonbArgument {
+    /// A document written as text, where an argument would be.
+    pub fn of_text(text: &str) -> Option<JsonbArgument> {
+        Some(JsonbArgument { datum: jsonb(text)?.0, text: text.to_owned() })
+    }
+
     /// The document as text, as Postgres writes it.
     pub fn text(&self) -> &str {
         &self.text

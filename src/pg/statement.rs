@@ -133,3 +133,8 @@ pub fn read<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
     let _plans = raw::IndexPlans::enter();
     Spi::connect(|client| body(&Client { spi: client, sees: Sees::Snapshot }))
 }
+
+/// Runs a look at what is committed now, whatever the transaction's own snapshot shows.
+pub fn read_latest<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
+    raw::with_latest_snapshot(|| read(body))
+}

@@ -3,6 +3,7 @@
 use billing_core::outcome::Detail;
 use billing_core::signatures::{self, DEFAULT_TOLERANCE_SECONDS, Verdict};
 use billing_core::text::is_blank;
+use billing_core::webhooks::Provider;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -12,9 +13,6 @@ use crate::pg::{self, Client, Row, RowWriter, Time};
 use crate::settings;
 
 mod store;
-
-/// The providers whose signatures are known.
-const PROVIDERS: [&str; 2] = ["stripe", "paystack"];
 
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -34,11 +32,8 @@ fn verify_paystack_signature(
     payload: default!(Option<&str>, "NULL"),
     signature: default!(Option<&str>, "NULL"),
 ) -> Result<SignatureVerdict, ErrorReport> {
-    let payload = payload.unwrap_or_default().as_bytes();
-    Ok(pg::read(|client| {
-        let secrets = store::valid_secrets(client, "paystack", pg::now())?;
-        Ok(SignatureVerdict(signatures::verify_paystack(payload, signature.map(str::as_bytes), &secrets)))
-    })?)
+    let payload = payload.unwrap_or_default();
+    Ok(pg::read(|client| verify_paystack(client, payload, signature)).map(SignatureVerdict)?)
 }
 
 #[pg_extern(stable, parallel_safe, schema = "billing")]
@@ -102,7 +97,7 @@ fn add_webhook_secret(
     secret: default!(Option<&str>, "NULL"),
     valid_until: default!(Option<TimestampWithTimeZone>, "NULL"),
 ) -> Result<i64, ErrorReport> {
-    let provider = provider.filter(|provider| PROVIDERS.contains(provider)).ok_or(UNKNOWN_PROVIDER)?;
+    let provider = provider.filter(|text| Provider::parse(text).is_some()).ok_or(UNKNOWN_PROVIDER)?;
     let secret = secret.filter(|secret| !is_blank(secret)).ok_or(BLANK_SECRET)?;
     let number = pg::write(|client| store::add(client, provider, secret, valid_until.map(Time::of)))?;
     Ok(number.ok_or(Error::BrokenInvariant)?)
@@ -126,15 +121,33 @@ const UNKNOWN_PROVIDER: Error = Error::BadArgument("the provider is stripe or pa
 const BLANK_SECRET: Error = Error::BadArgument("the secret is missing or blank");
 const UNKNOWN_SECRET: Error = Error::BadArgument("there is no webhook secret of that number");
 
+/// Checks a delivery of the provider with the stored secrets.
+pub fn verify(
+    client: &Client,
+    provider: Provider,
+    payload: &str,
+    signature: Option<&str>,
+) -> Result<Verdict> {
+    match provider {
+        Provider::Stripe => verify_stripe(client, payload, signature, None),
+        Provider::Paystack => verify_paystack(client, payload, signature),
+    }
+}
+
+fn verify_paystack(client: &Client, payload: &str, signature: Option<&str>) -> Result<Verdict> {
+    let secrets = store::valid_secrets(client, Provider::Paystack.as_str(), pg::now())?;
+    Ok(signatures::verify_paystack(payload.as_bytes(), signature.map(str::as_bytes), &secrets))
+}
+
 /// Checks a Stripe body with the stored secrets; a null tolerance is the setting's.
-pub fn verify_stripe(
+fn verify_stripe(
     client: &Client,
     payload: &str,
     header: Option<&str>,
     tolerance_seconds: Option<i32>,
 ) -> Result<Verdict> {
     let now = pg::now();
-    let secrets = store::valid_secrets(client, "stripe", now)?;
+    let secrets = store::valid_secrets(client, Provider::Stripe.as_str(), now)?;
     let tolerance_seconds = tolerance_seconds.unwrap_or_else(settings::tolerance_seconds);
     let header = header.map(str::as_bytes);
     Ok(signatures::verify_stripe(payload.as_bytes(), header, &secrets, tolerance_seconds, now.unix()))

@@ -1,78 +1,102 @@
-//! Checkout sessions: credits for whom they name, and the link of user and provider customer.
+//! Payments that buy credits: for whom they name, and the link of user and provider customer.
 
-use billing_core::checkout::{Order, Session};
-use billing_core::customers::{Identifier, ProviderCode};
+use std::borrow::Cow;
+
+use billing_core::checkout::{Buyer, Goods, Order, Purchase, Session};
+use billing_core::credits::{DEFAULT_CREDIT_TYPE, Terms};
+use billing_core::customers::ProviderCode;
+use billing_core::json::Object;
 use billing_core::outcome::{Detail, Reason};
-use billing_core::webhooks::Event;
+use billing_core::paystack;
+use billing_core::webhooks::{Event, Provider};
 
-use super::delivery::{Effect, Setback};
+use super::effects::{Effect, Judged, Setback, first_usable, link_only, refused};
+use crate::charges;
 use crate::credits::{self, CreditOutcome, Origin};
 use crate::customers::{self, Link, Person};
 use crate::error::Result;
-use crate::pg::Client;
+use crate::packs;
+use crate::pg::{Client, Time};
 
-/// Whether events of the type are handled here.
-pub fn handles(event_type: &str) -> bool {
-    matches!(event_type, "checkout.session.completed" | "checkout.session.async_payment_succeeded")
+/// Judges a Stripe session's event by the steps of the contract: paid, what, whose, price, link.
+pub fn session(client: &Client, event: &Event, object: &Object, origin: Origin) -> Result<Judged> {
+    let session = Session::parse(object, event.created);
+    let tie = session.tie();
+    let order = session.order(&event.summary.event_type);
+    if let Ok(Order::Purchase(purchase)) = &order {
+        let charge = charges::tie(client, &purchase.source, None)?;
+        return buy(client, Provider::Stripe, purchase, charge, origin);
+    }
+    if let Some(source) = tie
+        && let Err(refusal) = charges::tie_uncredited(client, &source, origin)?
+    {
+        return Ok(refused(refusal));
+    }
+    match order {
+        Ok(Order::Link(buyer)) => link_only(client, &buyer),
+        Err(refusal) => Ok(refused(refusal)),
+        Ok(Order::Purchase(_)) => Ok(Err(Detail::InternalError.into())),
+    }
 }
 
-type Judged = Result<Effect, Setback>;
-
-/// Judges a session's event by the steps of the contract: paid, what, whose, price, link.
-pub fn apply(client: &Client, event: &Event, origin: &str) -> Result<Judged> {
-    let Some(object) = &event.object else { return Ok(Err(setback(Detail::ObjectMalformed))) };
-    let session = Session::parse(object);
-    match session.order() {
-        Err(refusal) if refusal.reason == Reason::Ignored => Ok(Ok(ignored(refusal.detail))),
-        Err(refusal) => Ok(Err(setback(refusal.detail))),
-        Ok(Order::Link) => link_only(client, &session),
-        Ok(Order::Credits(count)) => {
-            let origin = Origin { event: Some(origin), livemode: event.livemode };
-            buy(client, &session, count, origin)
+/// Judges a Paystack transaction as a checkout.
+pub fn transaction(client: &Client, data: &Object, origin: Origin) -> Result<Judged> {
+    let charge = match paystack::charge(data) {
+        Some((source, amount_minor)) => charges::tie(client, &source, amount_minor)?,
+        None => None,
+    };
+    match paystack::order(data) {
+        Ok(Order::Purchase(purchase)) => buy(client, Provider::Paystack, &purchase, charge, origin),
+        Ok(Order::Link(buyer)) => link_only(client, &buyer),
+        Err(refusal) => {
+            if let Some(charge) = &charge
+                && let Err(refusal) = charges::settle(client, Provider::Paystack, charge, origin)?
+            {
+                return Ok(super::effects::refused(refusal));
+            }
+            Ok(refused(refusal))
         }
     }
 }
 
-fn setback(detail: Detail) -> Setback {
-    Setback { detail, waits_for: None }
-}
-
-fn ignored(detail: Detail) -> Effect {
-    Effect { reason: Some(Reason::Ignored), detail: Some(detail), ..Effect::default() }
-}
-
-/// The first of the identifiers that names somebody, or somebody to be made.
-fn first_usable<'a>(
+/// Credits the purchase, its charge tied and locked before.
+fn buy(
     client: &Client,
-    identifiers: Vec<Identifier<'a>>,
-) -> Result<Option<(Identifier<'a>, Person)>> {
-    for identifier in identifiers {
-        let person = customers::find(client, &identifier)?;
-        if person != Person::Unknown {
-            return Ok(Some((identifier, person)));
+    provider: Provider,
+    purchase: &Purchase,
+    charge: Option<charges::Locked>,
+    origin: Origin,
+) -> Result<Judged> {
+    let named = first_usable(client, purchase.buyer.named_users(customers::external_ids()))?;
+    if let Some(standing) = credits::credited(client, &purchase.source)? {
+        // Credited by another event or by a call: what refunds say of the charge may be new to it.
+        if let Some(charge) = charge.filter(|charge| charge.charge.is_contested())
+            && let Err(refusal) = charges::settle(client, provider, &charge, origin)?
+        {
+            return Ok(refused(refusal));
         }
+        let link = match &named {
+            Some((_, person @ Person::Known(_))) => link(client, person, purchase.buyer.customer_code())?,
+            _ => None,
+        };
+        return Ok(effect(standing, link));
     }
-    Ok(None)
-}
-
-fn buy(client: &Client, session: &Session, count: i64, origin: Origin) -> Result<Judged> {
-    // The order of locks: the charge, then the customer, then the balance.
-    credits::tie(client, &session.source())?;
-    let named = first_usable(client, session.named_users(customers::external_ids()))?;
-    let code = session.customer_code().filter(|_| named.is_some());
+    let code = purchase.buyer.customer_code().filter(|_| named.is_some());
     let whose = match named {
         Some(named) => Some(named),
-        None => first_usable(client, session.other_users())?,
+        None => first_usable(client, purchase.buyer.other_users())?,
     };
-    let Some((identifier, person)) = whose else {
-        let waits_for = session.customer_code().map(|code| code.as_str().to_owned());
-        return Ok(Err(Setback { detail: Detail::UnknownUser, waits_for }));
+    let Some((identifier, person)) = whose else { return Ok(Err(unknown_user(&purchase.buyer))) };
+    let (credits, credit_type, terms) = match goods(client, purchase)? {
+        Ok(goods) => goods,
+        Err(detail) => return Ok(Err(detail.into())),
     };
     let before = match &person {
         Person::Known(_) => link(client, &person, code)?,
         _ => None,
     };
-    let credited = credits::apply(client, &session.request(identifier, count), origin, None)?;
+    let request = purchase.request(identifier, credits, credit_type, terms);
+    let credited = credits::apply_event(client, &request, charge, origin)?;
     let after = match (&person, &credited.entry) {
         // Somebody new is made by being credited, and linked only then.
         (Person::New(_), Some(entry)) if credited.reason == Reason::Applied => {
@@ -83,7 +107,28 @@ fn buy(client: &Client, session: &Session, count: i64, origin: Origin) -> Result
     Ok(effect(credited, before.or(after)))
 }
 
-/// Links the named user and the session's customer, where the session names both.
+fn unknown_user(buyer: &Buyer) -> Setback {
+    let waits_for = buyer.customer_code().map(|code| code.as_str().to_owned());
+    Setback { detail: Detail::UnknownUser, waits_for }
+}
+
+type Bought = (i64, Cow<'static, str>, Terms);
+
+/// How many credits, of which type, and how long they live.
+fn goods(client: &Client, purchase: &Purchase) -> Result<std::result::Result<Bought, Detail>> {
+    let pack = match &purchase.goods {
+        Goods::Credits(credits) => return Ok(Ok((*credits, DEFAULT_CREDIT_TYPE.into(), Terms::default()))),
+        Goods::Pack(pack) => pack,
+    };
+    let Some(paid) = &purchase.price else { return Ok(Err(Detail::ObjectMalformed)) };
+    let at = purchase.at.and_then(Time::of_unix);
+    Ok(packs::price(client, pack, paid, at)?.map(|bought| {
+        let terms = Terms { expires_at: bought.expires_at.map(Time::micros), priority: 0 };
+        (bought.credits, bought.credit_type.into(), terms)
+    }))
+}
+
+/// Links the named user and the payment's customer, where the payment names both.
 fn link(client: &Client, person: &Person, code: Option<ProviderCode>) -> Result<Option<(Link, String)>> {
     match code {
         None => Ok(None),
@@ -99,35 +144,19 @@ fn effect(credited: CreditOutcome, link: Option<(Link, String)>) -> Judged {
     let refused = matches!(link, Some((Link::Refused, _)));
     match (credited.reason, credited.detail) {
         (Reason::Applied, _) => Ok(Effect {
-            reason: Some(Reason::Applied),
             detail: refused.then_some(Detail::LinkRefused),
             entry: credited.entry,
             linked,
+            ..Effect::applied()
         }),
-        // The session's own key stands: it was credited by another event, perhaps to somebody whom the
+        // The source's own key stands: it was credited by another event, perhaps to somebody whom the
         // event names otherwise today.
         (Reason::Replay | Reason::Duplicate, _) | (_, Some(Detail::IdempotencyKeyReused)) => Ok(Effect {
-            reason: Some(Reason::Duplicate),
+            reason: Reason::Duplicate,
             detail: Some(Detail::AlreadyCredited),
             entry: credited.entry,
             linked,
         }),
-        (_, detail) => Err(setback(detail.unwrap_or(Detail::InternalError))),
+        (_, detail) => Err(detail.unwrap_or(Detail::InternalError).into()),
     }
-}
-
-fn link_only(client: &Client, session: &Session) -> Result<Judged> {
-    let named = first_usable(client, session.named_users(customers::external_ids()))?;
-    let (Some((_, person)), Some(code)) = (named, session.customer_code()) else {
-        return Ok(Ok(ignored(Detail::NothingToLink)));
-    };
-    Ok(Ok(match customers::link(client, &person, code)? {
-        Link::Made(_) => Effect {
-            reason: Some(Reason::Applied),
-            linked: vec![code.as_str().to_owned()],
-            ..Effect::default()
-        },
-        Link::Stood => ignored(Detail::NothingToLink),
-        Link::Refused => ignored(Detail::LinkRefused),
-    }))
 }

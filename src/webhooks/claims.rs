@@ -3,8 +3,7 @@
 use billing_core::outcome::{Detail, Reason, invalid};
 use billing_core::text;
 use billing_core::webhooks::{
-    ClaimRequest, Event, Standing, Status, Summary, backoff_seconds, check_retry_in, standing,
-    status_after_failure,
+    ClaimRequest, Standing, Status, Summary, backoff_seconds, check_retry_in, status_after_failure,
 };
 use pgrx::Uuid as PgUuid;
 
@@ -23,49 +22,29 @@ pub enum Asked {
 }
 
 /// Asks for an event: the INSERT is the claim; only if the event is there already is its row looked
-/// at, as committed then, and taken over if it is free.
-pub fn ask(
-    client: &Client,
-    key: EventKey,
-    summary: &Summary,
-    event: Option<&Event>,
-    payload: Option<&str>,
-    lease_seconds: Option<i32>,
-) -> Result<Asked> {
-    let now = pg::now();
-    let lease_until = now.plus_seconds(lease_seconds.unwrap_or_else(settings::claim_lease_seconds).into());
-    let new = NewEvent {
-        summary,
-        event,
-        status: Status::Processing,
-        lease_until: Some(lease_until),
-        payload,
-        result: None,
-    };
-    if let Some(token) = store::insert(client, key, &new, now)? {
+/// at, as committed then, and taken over if it is free. `lease_until`: none for a delivery, which is done
+/// with the event when its transaction is.
+pub fn ask(client: &Client, key: EventKey, new: &NewEvent) -> Result<Asked> {
+    if let Some(token) = store::insert(client, key, new, pg::now())? {
         let token = token.ok_or(Error::BrokenInvariant)?;
-        return Ok(Asked::Got(Claim {
-            event_type: summary.event_type.clone(),
-            attempts: 1,
-            token,
-            lease_until,
-        }));
+        return Ok(Asked::Got(Claim { event_type: new.summary.event_type.clone(), attempts: 1, token }));
     }
-    take_over(client, key, lease_until)
+    take_over(client, key, new.lease_until, new.unsigned)
 }
 
 /// How often a row is looked at anew because a rival changed it in between.
 const MAX_ROUNDS: usize = 100;
 
-fn take_over(client: &Client, key: EventKey, lease_until: Time) -> Result<Asked> {
+/// Takes the event over if it is free.
+pub fn take_over(client: &Client, key: EventKey, lease_until: Option<Time>, unsigned: bool) -> Result<Asked> {
     let max_attempts = settings::max_attempts();
     for _ in 0..MAX_ROUNDS {
         let now = pg::now();
         let row = store::read(client, key)?.ok_or(Error::BrokenInvariant)?;
-        let lease_over = row.lease_until.is_none_or(|until| until <= now);
-        match standing(row.status, lease_over, row.attempts, max_attempts) {
+        match row.standing(now, max_attempts) {
             Standing::Free => {
-                if let Some(claim) = store::take(client, key, now, lease_until, max_attempts)? {
+                let taken = store::take(client, key, now, lease_until, max_attempts, unsigned)?;
+                if let Some(claim) = taken {
                     return Ok(Asked::Got(claim));
                 }
             }
@@ -77,7 +56,8 @@ fn take_over(client: &Client, key: EventKey, lease_until: Time) -> Result<Asked>
     Err(Error::BrokenInvariant)
 }
 
-fn answered(key: EventKey, reason: Reason, detail: Option<Detail>, row: EventRow) -> Asked {
+/// An answer about an event as its row stands.
+pub fn answered(key: EventKey, reason: Reason, detail: Option<Detail>, row: EventRow) -> Asked {
     let outcome = EventOutcome {
         event_type: Some(row.event_type.clone()),
         status: Some(row.status),
@@ -103,15 +83,17 @@ pub fn claim(
     };
     let key = EventKey { provider: request.provider, event_id: request.event_id };
     let summary = Summary::of_claim(&request, payload_summary);
-    let asked = pg::write(|client| ask(client, key, &summary, None, None, request.lease_seconds))?;
-    Ok(match asked {
+    let seconds = request.lease_seconds.unwrap_or_else(settings::claim_lease_seconds);
+    let lease_until = Some(pg::now().plus_seconds(seconds.into()));
+    let new = NewEvent { lease_until, ..NewEvent::of(&summary, Status::Processing) };
+    Ok(match pg::write(|client| ask(client, key, &new))? {
         Asked::Answered(answer) => answer.0,
         Asked::Got(claim) => EventOutcome {
             event_type: Some(claim.event_type),
             status: Some(Status::Processing),
             attempts: Some(claim.attempts),
             claim_token: Some(claim.token),
-            lease_until: claim.lease_until.timestamp(),
+            lease_until: lease_until.and_then(Time::timestamp),
             ..EventOutcome::of(key, Reason::Applied, None)
         },
     })

@@ -2,9 +2,9 @@
 
 use billing_core::outcome::{Detail, Reason, Refusal};
 use billing_core::text;
-use billing_core::webhooks::Status;
+use billing_core::webhooks::{Provider, Status, check_max_events};
 use pgrx::Uuid as PgUuid;
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -14,9 +14,13 @@ use crate::pg::{self, JsonArgument, JsonbArgument, Row, RowWriter};
 mod checkout;
 mod claims;
 mod delivery;
+mod effects;
+mod refunds;
+mod retries;
 mod store;
 
-pub use delivery::process_waiting;
+use delivery::Delivery;
+pub use retries::process_waiting;
 use store::EventKey;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -25,8 +29,21 @@ fn process_stripe_webhook(
     payload: default!(Option<&str>, "NULL"),
     signature_header: default!(Option<&str>, "NULL"),
 ) -> Result<EventOutcome, ErrorReport> {
-    let payload = payload.unwrap_or_default();
-    Ok(pg::write(|client| delivery::stripe(client, payload, signature_header))?.outcome)
+    Ok(process(Provider::Stripe, payload, signature_header)?)
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn process_paystack_webhook(
+    payload: default!(Option<&str>, "NULL"),
+    signature: default!(Option<&str>, "NULL"),
+) -> Result<EventOutcome, ErrorReport> {
+    Ok(process(Provider::Paystack, payload, signature)?)
+}
+
+fn process(provider: Provider, payload: Option<&str>, signature: Option<&str>) -> Result<EventOutcome> {
+    let delivery = Delivery { provider, payload: payload.unwrap_or_default(), signature };
+    Ok(pg::write(|client| delivery::receive(client, delivery))?.outcome)
 }
 
 #[pg_extern(
@@ -38,13 +55,43 @@ fn process_stripe_webhook(
            AS 'MODULE_PATHNAME', 'stripe_webhook_wrapper';"
 )]
 fn stripe_webhook(body: Option<JsonArgument>) -> Result<EventOutcome, ErrorReport> {
+    Ok(endpoint(Provider::Stripe, body, "stripe-signature")?)
+}
+
+#[pg_extern(
+    volatile,
+    parallel_unsafe,
+    security_definer,
+    sql = "CREATE FUNCTION paystack_webhook(json) RETURNS event_outcome \
+           LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path TO pg_catalog, pg_temp \
+           AS 'MODULE_PATHNAME', 'paystack_webhook_wrapper';"
+)]
+fn paystack_webhook(body: Option<JsonArgument>) -> Result<EventOutcome, ErrorReport> {
+    Ok(endpoint(Provider::Paystack, body, "x-paystack-signature")?)
+}
+
+/// A request that PostgREST handed over: the body as it came, the signature in a header.
+fn endpoint(provider: Provider, body: Option<JsonArgument>, header: &str) -> Result<EventOutcome> {
     let payload = body.map(|body| body.0).unwrap_or_default();
-    Ok(pg::write(|client| {
-        let header = delivery::request_header(client, "stripe-signature")?;
-        let answer = delivery::stripe(client, &payload, header.as_deref())?;
+    pg::write(|client| {
+        let signature = delivery::request_header(client, header)?;
+        let delivery = Delivery { provider, payload: &payload, signature: signature.as_deref() };
+        let answer = delivery::receive(client, delivery)?;
         delivery::set_http_status(client, answer.http_status())?;
         Ok(answer.outcome)
-    })?)
+    })
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn retry_webhook_events(
+    max_events: default!(Option<i32>, "100"),
+) -> Result<SetOfIterator<'static, EventOutcome>, ErrorReport> {
+    let outcomes = match check_max_events(max_events) {
+        Ok(max_events) => pg::write(|client| retries::retry(client, max_events))?,
+        Err(refusal) => vec![EventOutcome::refused(refusal)],
+    };
+    Ok(SetOfIterator::new(outcomes))
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -135,6 +182,49 @@ fn revive_event(
 
 #[pg_extern(volatile, parallel_unsafe, security_definer, schema = "billing")]
 #[search_path(pg_catalog, pg_temp)]
+fn dismiss_event(
+    provider: default!(Option<&str>, "NULL"),
+    event_id: default!(Option<&str>, "NULL"),
+) -> Result<EventOutcome, ErrorReport> {
+    let key = EventKey { provider: provider.unwrap_or_default(), event_id: event_id.unwrap_or_default() };
+    let result = delivery::result_json(&effects::Effect::ignored(Detail::Dismissed));
+    let dismissed = pg::write(|client| store::dismiss(client, key, &result, claims::keeps_payload()))?;
+    let (event_type, attempts) =
+        dismissed.ok_or(Error::BadArgument("there is no failed or dead event of that provider and id"))?;
+    Ok(EventOutcome {
+        event_type: Some(event_type),
+        status: Some(Status::Completed),
+        attempts: Some(attempts),
+        result: Some(result),
+        ..EventOutcome::of(key, Reason::Applied, None)
+    })
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer, schema = "billing")]
+#[search_path(pg_catalog, pg_temp)]
+fn purge_webhook_events(
+    older_than: default!(Option<Interval>, "NULL"),
+    max_rows: default!(Option<i32>, "NULL"),
+) -> Result<i64, ErrorReport> {
+    let older_than = older_than
+        .filter(is_age)
+        .ok_or(Error::BadArgument("older_than is an interval from zero to a thousand years"))?;
+    let max_rows =
+        max_rows.filter(|rows| *rows > 0).ok_or(Error::BadArgument("max_rows is a number above zero"))?;
+    let purged = pg::write(|client| store::purge(client, older_than, max_rows.into()))?;
+    Ok(i64::try_from(purged).unwrap_or(i64::MAX))
+}
+
+/// Whether a time that lies so far back exists.
+fn is_age(interval: &Interval) -> bool {
+    const THOUSAND_YEARS: i64 = 1_000 * 366 * 86_400_000_000;
+    (0..=12_000).contains(&interval.months())
+        && (0..=366_000).contains(&interval.days())
+        && (0..=THOUSAND_YEARS).contains(&interval.micros())
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer, schema = "billing")]
+#[search_path(pg_catalog, pg_temp)]
 fn allow_account(
     account_id: default!(Option<&str>, "NULL"),
     allowed: default!(Option<bool>, "true"),
@@ -191,6 +281,8 @@ impl EventOutcome {
     }
 }
 
+pg::sql_row!(EventOutcome, "event_outcome");
+
 impl Row for EventOutcome {
     fn write(self, row: &mut RowWriter) {
         row.outcome(self.reason, self.detail)
@@ -204,5 +296,3 @@ impl Row for EventOutcome {
             .column(self.result.as_deref().and_then(pg::jsonb));
     }
 }
-
-pg::sql_row!(EventOutcome, "event_outcome");

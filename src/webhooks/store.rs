@@ -1,8 +1,8 @@
 //! SQL statements on webhook events and allowed accounts.
 
 use billing_core::outcome::Detail;
-use billing_core::webhooks::{Event, Status, Summary};
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use billing_core::webhooks::{Event, Standing, Status, Summary, standing};
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::{JsonB, Uuid as PgUuid};
 
 use crate::error::{Error, Result};
@@ -10,13 +10,15 @@ use crate::pg::{self, Client, Columns, JsonbArgument, Time, statements};
 
 statements! {
     INSERT(TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID,
-                 TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, JSONBOID) =
+                 TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, JSONBOID, BOOLOID) =
         "INSERT INTO billing.webhook_events
-             (provider, event_id, event_type, status, attempts, received_at, lease_until, processed_at, occurred_at,
-              claim_token, livemode, account_id, api_version, object_id, object_type, payload_summary, payload, result)
-         VALUES ($1, $2, $3, $4, 1, $5, $6, CASE WHEN $6 IS NULL THEN $5 END, $7,
-                 CASE WHEN $6 IS NOT NULL THEN pg_catalog.gen_random_uuid() END,
-                 $8, $9, $10, $11, $12, $13, $14, $15)
+             (provider, event_id, event_type, status, attempts, received_at, lease_until, processed_at,
+              next_attempt_at, occurred_at, claim_token, livemode, account_id, api_version, object_id, object_type,
+              payload_summary, payload, result, unsigned)
+         VALUES ($1, $2, $3, $4, CASE WHEN $4 = 'recorded' THEN 0 ELSE 1 END, $5, $6,
+                 CASE WHEN $4 = 'completed' THEN $5 END, CASE WHEN $4 = 'recorded' THEN $5 END, $7,
+                 CASE WHEN $4 = 'processing' THEN pg_catalog.gen_random_uuid() END,
+                 $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (provider, event_id) DO NOTHING RETURNING claim_token";
     READ(TEXTOID, TEXTOID) =
         "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
@@ -24,16 +26,17 @@ statements! {
     LOCK(TEXTOID, TEXTOID) =
         "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
          FROM billing.webhook_events WHERE provider = $1 AND event_id = $2 FOR UPDATE";
-    TAKE(TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID) =
+    TAKE(TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, BOOLOID) =
         "UPDATE billing.webhook_events
          SET status = 'processing', attempts = attempts + 1, claim_token = pg_catalog.gen_random_uuid(),
-             lease_until = $4, next_attempt_at = NULL
+             lease_until = $4, next_attempt_at = CASE WHEN payload IS NOT NULL THEN $4 END,
+             unsigned = unsigned OR $6
          WHERE provider = $1 AND event_id = $2
              AND (status IN ('recorded', 'failed')
                   OR (status = 'processing' AND lease_until <= $3 AND attempts < $5))
          RETURNING event_type, attempts, claim_token";
     BURY(TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID) =
-        "UPDATE billing.webhook_events SET status = 'dead', lease_until = NULL
+        "UPDATE billing.webhook_events SET status = 'dead', lease_until = NULL, next_attempt_at = NULL
          WHERE provider = $1 AND event_id = $2
              AND status = 'processing' AND lease_until <= $3 AND attempts >= $4
          RETURNING event_id";
@@ -50,15 +53,39 @@ statements! {
              customer_code = $8, payload = coalesce($9, payload)
          WHERE provider = $1 AND event_id = $2 AND status = 'processing' AND claim_token = $3
          RETURNING payload IS NOT NULL";
+    RECORD(TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID) =
+        "UPDATE billing.webhook_events
+         SET payload = coalesce(payload, $3), next_attempt_at = coalesce(next_attempt_at, $4)
+         WHERE provider = $1 AND event_id = $2 AND payload IS NULL RETURNING event_id";
     REVIVE(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
         "UPDATE billing.webhook_events SET status = 'failed', attempts = 0, next_attempt_at = $3
          WHERE provider = $1 AND event_id = $2 AND status = 'dead'
          RETURNING event_type";
+    DISMISS(TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID) =
+        "UPDATE billing.webhook_events
+         SET status = 'completed', processed_at = $3, result = $4, lease_until = NULL, next_attempt_at = NULL,
+             customer_code = NULL, payload = CASE WHEN $5 THEN payload END
+         WHERE provider = $1 AND event_id = $2 AND status IN ('failed', 'dead')
+         RETURNING event_type, attempts";
+    PURGE(INTERVALOID, INT8OID) =
+        "UPDATE billing.webhook_events e SET payload = NULL, result = NULL
+         FROM (SELECT v.provider, v.event_id FROM billing.webhook_events v
+               WHERE v.status = 'completed' AND v.processed_at < pg_catalog.clock_timestamp() - $1 AND (v.payload IS NOT NULL OR v.result IS NOT NULL)
+               LIMIT $2 FOR UPDATE SKIP LOCKED) old
+         WHERE e.provider = old.provider AND e.event_id = old.event_id
+         RETURNING e.event_id";
+    DUE(TIMESTAMPTZOID, INT8OID) =
+        "SELECT provider, event_id FROM billing.webhook_events
+         WHERE next_attempt_at <= $1 AND next_attempt_at IS NOT NULL AND payload IS NOT NULL
+             AND status IN ('recorded', 'failed', 'processing')
+         ORDER BY next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED";
+    PAYLOAD(TEXTOID, TEXTOID) =
+        "SELECT payload FROM billing.webhook_events WHERE provider = $1 AND event_id = $2";
     WAITING(TEXTOID) =
-        "SELECT event_id, payload FROM billing.webhook_events
-         WHERE customer_code = $1 AND provider = 'stripe' AND status = 'failed'
-             AND error_detail = 'unknown_user' AND payload IS NOT NULL
+        "SELECT provider, event_id FROM billing.webhook_events
+         WHERE customer_code = $1 AND status = 'failed' AND error_detail = 'unknown_user' AND payload IS NOT NULL
          ORDER BY received_at, event_id FOR UPDATE SKIP LOCKED";
+    HAS_LIVE() = "SELECT event_id FROM billing.webhook_events WHERE livemode LIMIT 1";
     REQUEST_HEADERS() = "SELECT pg_catalog.current_setting('request.headers', true)";
     RESPONSE_STATUS(TEXTOID) = "SELECT pg_catalog.set_config('response.status', $1, true)";
     ACCOUNT(TEXTOID) = "SELECT account_id FROM billing.allowed_accounts WHERE account_id = $1";
@@ -86,10 +113,27 @@ pub struct NewEvent<'a> {
     /// The event itself; none where an application claims it.
     pub event: Option<&'a Event<'a>>,
     pub status: Status,
-    /// None for an event that is complete as it arrives.
+    /// Of a claim that outlives its transaction.
     pub lease_until: Option<Time>,
     pub payload: Option<&'a str>,
     pub result: Option<&'a str>,
+    /// Let in without a signature.
+    pub unsigned: bool,
+}
+
+impl<'a> NewEvent<'a> {
+    /// A row that says nothing else.
+    pub const fn of(summary: &'a Summary, status: Status) -> NewEvent<'a> {
+        NewEvent {
+            summary,
+            event: None,
+            status,
+            lease_until: None,
+            payload: None,
+            result: None,
+            unsigned: false,
+        }
+    }
 }
 
 /// Inserts the event; none if it is there already, else its claim's token, if it is claimed.
@@ -112,6 +156,7 @@ pub fn insert(client: &Client, key: EventKey, new: &NewEvent, now: Time) -> Resu
         pg::jsonb(&new.summary.to_json()).into(),
         new.payload.into(),
         new.result.and_then(pg::jsonb).into(),
+        new.unsigned.into(),
     ];
     INSERT.with(|s| s.run(client, &arguments))?.first(|row| row.maybe(1))
 }
@@ -126,6 +171,14 @@ pub struct EventRow {
     pub claim_token: Option<PgUuid>,
     pub result: Option<String>,
     pub payload_kept: bool,
+}
+
+impl EventRow {
+    /// What the row says to somebody who wants the event.
+    pub fn standing(&self, now: Time, max_attempts: i32) -> Standing {
+        let lease_over = self.lease_until.is_none_or(|until| until <= now);
+        standing(self.status, lease_over, self.attempts, max_attempts)
+    }
 }
 
 fn event_row(row: &Columns) -> Result<EventRow> {
@@ -156,7 +209,6 @@ pub struct Claim {
     pub event_type: String,
     pub attempts: i32,
     pub token: PgUuid,
-    pub lease_until: Time,
 }
 
 /// Takes an event that is free; none if it is not, or no longer.
@@ -164,15 +216,21 @@ pub fn take(
     client: &Client,
     key: EventKey,
     now: Time,
-    lease_until: Time,
+    lease_until: Option<Time>,
     max_attempts: i32,
+    unsigned: bool,
 ) -> Result<Option<Claim>> {
     let [provider, event_id] = key.arguments();
-    let arguments =
-        [provider, event_id, now.timestamp().into(), lease_until.timestamp().into(), max_attempts.into()];
-    TAKE.with(|s| s.run(client, &arguments))?.first(|row| {
-        Ok(Claim { event_type: row.get(1)?, attempts: row.get(2)?, token: row.get(3)?, lease_until })
-    })
+    let arguments = [
+        provider,
+        event_id,
+        now.timestamp().into(),
+        lease_until.and_then(Time::timestamp).into(),
+        max_attempts.into(),
+        unsigned.into(),
+    ];
+    TAKE.with(|s| s.run(client, &arguments))?
+        .first(|row| Ok(Claim { event_type: row.get(1)?, attempts: row.get(2)?, token: row.get(3)? }))
 }
 
 /// Marks an event dead whose lease ran out on its last attempt.
@@ -237,10 +295,55 @@ pub fn revive(client: &Client, key: EventKey, now: Time) -> Result<Option<String
     REVIVE.with(|s| s.run(client, &[provider, event_id, now.timestamp().into()]))?.first(|row| row.get(1))
 }
 
-/// The failed events that wait for the code, with their bodies, locked; those locked elsewhere are
+/// Keeps the body of an event that is not finished, to be processed later.
+pub fn record(client: &Client, key: EventKey, payload: &str, now: Time) -> Result<()> {
+    let [provider, event_id] = key.arguments();
+    RECORD.with(|s| s.run(client, &[provider, event_id, payload.into(), now.timestamp().into()]))?;
+    Ok(())
+}
+
+/// Completes a failed or dead event without effect: its type and attempts, if it was one.
+pub fn dismiss(
+    client: &Client,
+    key: EventKey,
+    result: &str,
+    keep_payload: bool,
+) -> Result<Option<(String, i32)>> {
+    let [provider, event_id] = key.arguments();
+    let result = pg::jsonb(result).into();
+    let arguments = [provider, event_id, pg::now().timestamp().into(), result, keep_payload.into()];
+    DISMISS.with(|s| s.run(client, &arguments))?.first(|row| Ok((row.get(1)?, row.get(2)?)))
+}
+
+/// Drops body and result of so many events that were completed longer ago; how many.
+pub fn purge(client: &Client, older_than: Interval, max_rows: i64) -> Result<usize> {
+    Ok(PURGE.with(|s| s.run(client, &[older_than.into(), max_rows.into()]))?.len())
+}
+
+/// Provider and id of events, to be processed.
+pub type Identities = Vec<(String, String)>;
+
+/// The events that are due and whose body is kept, longest due first, locked; those locked elsewhere are
 /// left out.
-pub fn waiting(client: &Client, code: &str) -> Result<Vec<(String, String)>> {
+pub fn due(client: &Client, now: Time, max_events: i64) -> Result<Identities> {
+    DUE.with(|s| s.run(client, &[now.timestamp().into(), max_events.into()]))?
+        .all(|row| Ok((row.get(1)?, row.get(2)?)))
+}
+
+/// The failed events that wait for the code and whose body is kept, locked; those locked elsewhere are
+/// left out.
+pub fn waiting(client: &Client, code: &str) -> Result<Identities> {
     WAITING.with(|s| s.run(client, &[code.into()]))?.all(|row| Ok((row.get(1)?, row.get(2)?)))
+}
+
+/// The kept body.
+pub fn payload(client: &Client, key: EventKey) -> Result<Option<String>> {
+    Ok(PAYLOAD.with(|s| s.run(client, &key.arguments()))?.first(|row| row.maybe(1))?.flatten())
+}
+
+/// Whether an event of real money was ever stored.
+pub fn has_live(client: &Client) -> Result<bool> {
+    Ok(HAS_LIVE.with(|s| s.run(client, &[]))?.len() > 0)
 }
 
 /// Whether the connected account was allowed.

@@ -48,7 +48,7 @@ SELECT is(tap.attempt('anon', 'SELECT * FROM process_stripe_webhook(''{}'', ''''
 GRANT billing_webhook TO fresh;
 SELECT is(tap.post('fresh', :'body', tap.headers(:'body')), '200 replay completed', 'a member of billing_webhook delivers');
 SELECT set_eq('SELECT signature FROM tap.functions WHERE has_function_privilege(''fresh'', oid, ''EXECUTE'')',
-    $$ VALUES ('stripe_webhook(json)') $$, 'and may do nothing else');
+    $$ VALUES ('stripe_webhook(json)'), ('paystack_webhook(json)') $$, 'and may do nothing else');
 
 SELECT * FROM finish();
 ROLLBACK;

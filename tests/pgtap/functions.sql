@@ -40,7 +40,12 @@ INSERT INTO expected VALUES
     ('billing.define_plan(text, bigint, text, text, integer, text[], bigint, boolean, interval, text, boolean)', 'v', true, '{}'),
     -- webhooks
     ('stripe_webhook(json)', 'v', true, '{service, webhook}'),
+    ('paystack_webhook(json)', 'v', true, '{service, webhook}'),
     ('process_stripe_webhook(text, text)', 'v', true, '{service}'),
+    ('process_paystack_webhook(text, text)', 'v', true, '{service}'),
+    ('retry_webhook_events(integer)', 'v', true, '{service}'),
+    ('billing.dismiss_event(text, text)', 'v', true, '{}'),
+    ('billing.purge_webhook_events(interval, integer)', 'v', true, '{}'),
     ('claim_stripe_event(text, text, jsonb, integer)', 'v', true, '{service}'),
     ('complete_stripe_event(text, uuid, jsonb)', 'v', true, '{service}'),
     ('fail_stripe_event(text, uuid, text, integer)', 'v', true, '{service}'),

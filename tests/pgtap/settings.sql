@@ -14,6 +14,8 @@ INSERT INTO expected VALUES
     ('billing_rpc.max_attempts', '10', NULL, 'integer', '0'),
     ('billing_rpc.max_payload_bytes', '1048576', NULL, 'integer', '0'),
     ('billing_rpc.payload_retention', 'until_completed', NULL, 'enum', 'sometimes'),
+    ('billing_rpc.webhook_mode', 'process', NULL, 'enum', 'sometimes'),
+    ('billing_rpc.e2e_test_mode', 'off', NULL, 'bool', 'maybe'),
     ('billing_rpc.accepted_mode', 'any', NULL, 'enum', 'both'),
     ('billing_rpc.external_ids', 'off', NULL, 'bool', 'maybe');
 

@@ -232,6 +232,18 @@ impl Account {
         taken
     }
 
+    /// Gives back what was undone of a purchase or grant: to its lot while that lives, else to the credits
+    /// on no lot.
+    pub fn give_back(&mut self, credits: i64, lot_id: Option<i64>, now: Micros) -> Result<(), Refusal> {
+        self.add(credits)?;
+        let Some(lot_id) = lot_id else { return Ok(()) };
+        if credits > 0 && self.lot(lot_id).is_some_and(|lot| lot.lives(now)) {
+            self.change(lot_id, |lot| lot.remaining += credits);
+            self.in_lots += credits;
+        }
+        Ok(())
+    }
+
     /// Gives back credits of a spend or capture: to the credits on no lot first, then to the lots, last
     /// taken first, as if less had been spent. What came from a lot that has expired lies on none then.
     /// `uses` is what the entry took from lots, in the order of burning; `loose` what of the rest has not
@@ -357,6 +369,18 @@ mod tests {
         assert_eq!(account.undo_credit(7, None), 3);
         assert_eq!(account.undo_credit(7, None), 0);
         assert_eq!((account.balance, account.in_lots), (0, 0));
+    }
+
+    #[test]
+    fn what_was_undone_comes_back_to_a_living_lot() {
+        let mut account = account(30, vec![lot(1, 0, Some(50), 20)]);
+        assert_eq!(account.undo_credit(20, Some(1)), 20);
+        account.give_back(5, Some(1), 10).unwrap();
+        assert_eq!((account.balance, account.in_lots, account.lot(1).unwrap().remaining), (15, 5, 5));
+        account.give_back(5, Some(1), 50).unwrap();
+        account.give_back(5, None, 50).unwrap();
+        assert_eq!((account.balance, account.in_lots), (25, 5));
+        assert_eq!(account.give_back(i64::MAX, None, 50), Err(invalid(Detail::BalanceOverflow)));
     }
 
     #[test]

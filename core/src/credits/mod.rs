@@ -174,6 +174,15 @@ pub fn is_session_id(text: &str) -> bool {
         && is_solid(text)
 }
 
+/// So many gates, and no more: a batch of any size cannot fill Postgres's table of locks.
+pub const GATES: u16 = 1_024;
+
+/// The gate at which whoever credits a source, and whoever ties a payment to it, wait for each other.
+pub fn gate(source_ref: &str) -> u16 {
+    let digest = Sha256::digest(source_ref);
+    u16::from_be_bytes([digest[0], digest[1]]) % GATES
+}
+
 /// The raw arguments of purchase, grant and spend.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RawRequest<'a> {
@@ -298,6 +307,12 @@ pub fn capture_key(hold_id: &str) -> String {
 /// The key of the entry that writes off what expired of a lot.
 pub fn expiry_key(write_off: &account::WriteOff) -> String {
     format!("{RESERVED_KEY_PREFIX}expiry:{}:{}", write_off.lot_id, write_off.left)
+}
+
+/// The key of an entry that brings a purchase to what its charge calls for: the first such entry is number
+/// zero, counted with all other reversals of it.
+pub fn undo_key(entry_id: i64, number: i64) -> String {
+    format!("{RESERVED_KEY_PREFIX}undo:{entry_id}:{number}")
 }
 
 /// What a capture's key stands for.

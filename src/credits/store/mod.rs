@@ -1,5 +1,6 @@
 //! SQL statements on balances, the ledger and charges.
 
+use billing_core::charges::Undone as UndoneBy;
 use billing_core::credits::account::{Account, Lot, Part, RunOut, Use};
 use billing_core::credits::{EntryKind, Fingerprint, Money, Source, Terms};
 use billing_core::customers::Uuid;
@@ -36,23 +37,16 @@ statements! {
          FROM billing.charges c JOIN billing.ledger e ON e.source_ref = 'stripe:' || c.payment_ref
          WHERE c.source_ref = $1
          LIMIT 1";
-    // The same for a source whose payment is not known: two branches less to set up on every purchase.
+    // The same for a source whose payment is not known, with the payments that events tied to it.
     BY_SESSION(TEXTOID) =
-        "SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint
+        "SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint,
+                NULL::text
          FROM billing.ledger e WHERE e.source_ref = $1
          UNION ALL
-         SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint
-         FROM billing.charges c JOIN billing.ledger e ON e.source_ref = 'stripe:' || c.payment_ref
-         WHERE c.source_ref = $1
-         LIMIT 1";
-    INSERT_CHARGE(TEXTOID, TEXTOID) =
-        "INSERT INTO billing.charges (payment_ref, source_ref) VALUES ($1, $2)
-         ON CONFLICT DO NOTHING RETURNING payment_ref";
-    LOCK_CHARGE(TEXTOID) = "SELECT source_ref FROM billing.charges WHERE payment_ref = $1 FOR UPDATE";
-    TIE_CHARGE(TEXTOID, TEXTOID) =
-        "UPDATE billing.charges SET source_ref = $2
-         WHERE payment_ref = $1 AND (source_ref IS NULL OR source_ref = 'stripe:' || payment_ref)";
-    DELETE_CHARGE(TEXTOID) = "DELETE FROM billing.charges WHERE payment_ref = $1";
+         SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint,
+                c.payment_ref
+         FROM billing.charges c LEFT JOIN billing.ledger e ON e.source_ref = 'stripe:' || c.payment_ref
+         WHERE c.source_ref = $1";
     LOCK_BALANCE(UUIDOID, TEXTOID) =
         "SELECT balance, held, in_lots, hold_count, last_entry_at FROM billing.balances
          WHERE customer_id = $1 AND credit_type = $2 FOR UPDATE";
@@ -128,7 +122,14 @@ statements! {
         "UPDATE billing.holds SET status = $2, captured_credits = $3, ended_at = $4
          WHERE hold_id = $1 AND status = 'open' RETURNING hold_id";
     ENTRY(INT8OID) =
-        "SELECT customer_id, credit_type, kind, credits FROM billing.ledger WHERE entry_id = $1";
+        "SELECT customer_id, credit_type, kind, credits, amount_minor FROM billing.ledger WHERE entry_id = $1";
+    UNDONE_BY(INT8OID) =
+        "SELECT coalesce(pg_catalog.sum(coalesce(shortfall, 0) - credits)
+                    FILTER (WHERE pg_catalog.starts_with(idempotency_key, 'billing_rpc:undo:')), 0)::bigint,
+                coalesce(pg_catalog.sum(coalesce(shortfall, 0) - credits)
+                    FILTER (WHERE NOT pg_catalog.starts_with(idempotency_key, 'billing_rpc:undo:')), 0)::bigint,
+                coalesce(pg_catalog.sum(shortfall), 0)::bigint, pg_catalog.count(*)
+         FROM billing.ledger WHERE reverses = $1";
     UNDONE(INT8OID) =
         "SELECT coalesce(pg_catalog.sum(credits), 0)::bigint, coalesce(pg_catalog.sum(shortfall), 0)::bigint
          FROM billing.ledger WHERE reverses = $1";
@@ -221,10 +222,25 @@ pub fn is_hold_key(client: &Client, key: &str) -> Result<bool> {
     Ok(HOLD_KEY.with(|s| s.run(client, &[key.into()]))?.len() > 0)
 }
 
-/// The entry that credited the source, or what a charge says is the same fact.
-pub fn by_source(client: &Client, source: &Source) -> Result<Option<Entry>> {
+/// What is known of a source: the entry that credited it, or what a charge says is the same fact; and
+/// the payments that events tied to it, where the source does not name its own.
+#[derive(Debug, Default)]
+pub struct Sourced {
+    pub entry: Option<Entry>,
+    pub payments: Vec<String>,
+}
+
+/// What is known of the source.
+pub fn by_source(client: &Client, source: &Source) -> Result<Sourced> {
     if source.payment_ref.is_none() {
-        return BY_SESSION.with(|s| s.run(client, &[source.source_ref.as_str().into()]))?.first(entry);
+        let mut sourced = Sourced::default();
+        let rows = BY_SESSION.with(|s| s.run(client, &[source.source_ref.as_str().into()]))?;
+        for (found, payment_ref) in rows.all(|row| Ok((maybe_entry(row)?, row.maybe::<String>(8)?)))? {
+            sourced.entry = sourced.entry.or(found);
+            sourced.payments.extend(payment_ref);
+        }
+        sourced.payments.sort();
+        return Ok(sourced);
     }
     let payment_source = source.payment_source();
     let arguments = [
@@ -232,29 +248,12 @@ pub fn by_source(client: &Client, source: &Source) -> Result<Option<Entry>> {
         source.payment_ref.as_deref().into(),
         payment_source.as_deref().into(),
     ];
-    BY_SOURCE.with(|s| s.run(client, &arguments))?.first(entry)
+    let found = BY_SOURCE.with(|s| s.run(client, &arguments))?.first(entry)?;
+    Ok(Sourced { entry: found, payments: Vec::new() })
 }
 
-/// Inserts the charge's row, or locks the one that is there; whether it is new.
-pub fn lock_charge(client: &Client, payment_ref: &str, source_ref: &str) -> Result<bool> {
-    let rows = INSERT_CHARGE.with(|s| s.run(client, &[payment_ref.into(), source_ref.into()]))?;
-    if rows.len() == 1 {
-        return Ok(true);
-    }
-    exactly(1, &LOCK_CHARGE.with(|s| s.run(client, &[payment_ref.into()]))?)?;
-    Ok(false)
-}
-
-/// Tells a locked charge which session it paid for, if it does not know.
-pub fn tie_charge(client: &Client, payment_ref: &str, source_ref: &str) -> Result<()> {
-    TIE_CHARGE.with(|s| s.run(client, &[payment_ref.into(), source_ref.into()]))?;
-    Ok(())
-}
-
-/// Takes back a charge that this very call made.
-pub fn discard_charge(client: &Client, payment_ref: &str) -> Result<()> {
-    DELETE_CHARGE.with(|s| s.run(client, &[payment_ref.into()]))?;
-    Ok(())
+fn maybe_entry(row: &Columns) -> Result<Option<Entry>> {
+    if row.maybe::<i64>(1)?.is_none() { Ok(None) } else { entry(row).map(Some) }
 }
 
 /// The balance row of a customer and credit type, by its key.
@@ -581,6 +580,7 @@ pub struct Undone {
     pub credit_type: String,
     pub kind: EntryKind,
     pub credits: i64,
+    pub amount_minor: Option<i64>,
 }
 
 /// The entry of that number.
@@ -591,8 +591,19 @@ pub fn entry_by_id(client: &Client, entry_id: i64) -> Result<Option<Undone>> {
             credit_type: row.get(2)?,
             kind: EntryKind::parse(&row.get::<String>(3)?).ok_or(Error::BrokenInvariant)?,
             credits: row.get(4)?,
+            amount_minor: row.maybe(5)?,
         })
     })
+}
+
+/// What reversals of a credited entry have undone so far, and how many there are.
+pub fn undone_by(client: &Client, entry_id: i64) -> Result<(UndoneBy, i64)> {
+    let sums = UNDONE_BY.with(|s| s.run(client, &[entry_id.into()]))?;
+    sums.first(|row| {
+        let undone = UndoneBy { by_charge: row.get(1)?, by_others: row.get(2)?, shortfall: row.get(3)? };
+        Ok((undone, row.get(4)?))
+    })?
+    .ok_or(Error::BrokenInvariant)
 }
 
 /// What reversals of the entry have done so far: the sum of their credits, and of their shortfalls.

@@ -1,0 +1,160 @@
+//! Charges: provider payments, what they paid for, and what refunds and disputes undo of it.
+
+use billing_core::charges::{Charge, Report};
+use billing_core::credits::{Source, gate};
+use billing_core::outcome::Refusal;
+use billing_core::webhooks::Provider;
+
+use crate::credits::{self, Origin, Shown};
+use crate::error::{Error, Result};
+use crate::pg::{self, Client, Sharing};
+
+mod store;
+
+pub use store::discard;
+
+/// A charge whose row this transaction has locked.
+#[derive(Debug)]
+pub struct Locked {
+    /// `pi_...`, `ch_...` or Paystack's reference.
+    pub payment_ref: String,
+    /// What it paid for, where known.
+    pub source_ref: Option<String>,
+    /// Whether this call made the row.
+    pub new: bool,
+    /// What was said of it.
+    pub charge: Charge,
+}
+
+/// Locks the charge's row, inserted if absent.
+pub fn lock(client: &Client, payment_ref: &str, source_ref: Option<&str>) -> Result<Locked> {
+    lock_amount(client, payment_ref, source_ref, None)
+}
+
+fn lock_amount(
+    client: &Client,
+    payment_ref: &str,
+    source_ref: Option<&str>,
+    amount_minor: Option<i64>,
+) -> Result<Locked> {
+    if store::insert(client, payment_ref, source_ref, amount_minor)? {
+        return Ok(Locked {
+            payment_ref: payment_ref.to_owned(),
+            source_ref: source_ref.map(str::to_owned),
+            new: true,
+            charge: Charge { amount_minor, ..Charge::default() },
+        });
+    }
+    store::lock(client, payment_ref)?.ok_or(Error::BrokenInvariant)
+}
+
+/// Locks the charge of an event's source and notes that the two are one fact, and the whole amount where
+/// refunds do not tell it: an event's word for that stands, whatever else comes of it.
+pub fn tie(client: &Client, source: &Source, amount_minor: Option<i64>) -> Result<Option<Locked>> {
+    let Some(payment_ref) = source.payment_ref.as_deref() else { return Ok(None) };
+    let mut locked = lock_amount(client, payment_ref, Some(&source.source_ref), amount_minor)?;
+    if !locked.new && store::tie(client, payment_ref, &source.source_ref)? {
+        locked.source_ref = Some(source.source_ref.clone());
+    }
+    if amount_minor.is_some() && locked.charge.amount_minor.is_none() {
+        locked.charge.amount_minor = amount_minor;
+        store::update(client, payment_ref, &locked.charge)?;
+    }
+    Ok(Some(locked))
+}
+
+/// The same for a session that this event does not credit. A call may be crediting it right now, without
+/// a row in common with the charge: each looks for what the other wrote, and the gate makes one wait.
+pub fn tie_uncredited(
+    client: &Client,
+    source: &Source,
+    origin: Origin,
+) -> Result<std::result::Result<(), Refusal>> {
+    pg::gate(gate(&source.source_ref), Sharing::Exclusive);
+    if pg::keeps_one_snapshot() {
+        let rival = pg::read_latest(|latest| store::is_credited(latest, &source.source_ref))?;
+        if rival && !store::is_credited(client, &source.source_ref)? {
+            return Err(Error::ConcurrentUpdate);
+        }
+    }
+    match tie(client, source, None)? {
+        Some(locked) => Ok(settle(client, Provider::Stripe, &locked, origin)?.map(|_| ())),
+        None => Ok(Ok(())),
+    }
+}
+
+/// The charges that events tied to a session which a call is about to credit, locked.
+pub fn lock_of_session(client: &Client, source_ref: &str, payments: Vec<String>) -> Result<Vec<Locked>> {
+    if pg::keeps_one_snapshot() {
+        let latest = pg::read_latest(|latest| store::payments_of(latest, source_ref))?;
+        if latest.len() != payments.len() {
+            return Err(Error::ConcurrentUpdate);
+        }
+    }
+    payments
+        .iter()
+        .map(|payment_ref| store::lock(client, payment_ref)?.ok_or(Error::BrokenInvariant))
+        .collect()
+}
+
+/// What hearing of a refund or dispute came to.
+pub enum Heard {
+    /// The charge paid for nothing that is known here; what was said is remembered.
+    Unknown,
+    /// Nothing to undo or give back.
+    Unchanged,
+    /// The last entry that undid or gave back.
+    Undone(Shown),
+}
+
+/// Remembers what an event reports of a charge, and undoes what that calls for.
+pub fn hear(
+    client: &Client,
+    provider: Provider,
+    payment_ref: &str,
+    report: Report,
+    origin: Origin,
+) -> Result<std::result::Result<Heard, Refusal>> {
+    let locked = match report {
+        // Nothing to remember: no row for every payment that was refunded somewhere.
+        Report::Nothing => match store::lock(client, payment_ref)? {
+            Some(locked) => locked,
+            None => Locked {
+                payment_ref: payment_ref.to_owned(),
+                source_ref: None,
+                new: false,
+                charge: Charge::default(),
+            },
+        },
+        report => {
+            let mut locked = lock(client, payment_ref, None)?;
+            if locked.charge.hear(report) {
+                store::update(client, payment_ref, &locked.charge)?;
+            }
+            locked
+        }
+    };
+    settle(client, provider, &locked, origin)
+}
+
+/// Brings every entry that the charge paid for to what is called for.
+pub fn settle(
+    client: &Client,
+    provider: Provider,
+    locked: &Locked,
+    origin: Origin,
+) -> Result<std::result::Result<Heard, Refusal>> {
+    let entries = store::entries(client, provider, locked)?;
+    if entries.is_empty() {
+        return Ok(Ok(Heard::Unknown));
+    }
+    let mut heard = Heard::Unchanged;
+    for entry_id in entries {
+        match credits::undo(client, entry_id, &locked.charge, origin)? {
+            Ok(Some(shown)) => heard = Heard::Undone(shown),
+            Ok(None) => {}
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    Ok(Ok(heard))
+}

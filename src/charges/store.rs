@@ -1,0 +1,109 @@
+//! SQL statements on charges.
+
+use billing_core::charges::{Charge, stored};
+use billing_core::webhooks::Provider;
+use pgrx::datum::TimestampWithTimeZone;
+
+use super::Locked;
+use crate::error::{Error, Result};
+use crate::pg::{self, Client, Time, statements};
+
+statements! {
+    INSERT(TEXTOID, TEXTOID, INT8OID) =
+        "INSERT INTO billing.charges (payment_ref, source_ref, amount_minor) VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING RETURNING payment_ref";
+    LOCK(TEXTOID) =
+        "SELECT payment_ref, source_ref, amount_minor, refunded_minor, refunded_at, refunds::text, disputes::text
+         FROM billing.charges WHERE payment_ref = $1 FOR UPDATE";
+    TIE(TEXTOID, TEXTOID) =
+        "UPDATE billing.charges SET source_ref = $2
+         WHERE payment_ref = $1 AND (source_ref IS NULL OR source_ref = 'stripe:' || payment_ref)
+             AND source_ref IS DISTINCT FROM $2
+         RETURNING payment_ref";
+    DELETE(TEXTOID) = "DELETE FROM billing.charges WHERE payment_ref = $1";
+    UPDATE(TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, JSONBOID, JSONBOID) =
+        "UPDATE billing.charges
+         SET amount_minor = $2, refunded_minor = $3, refunded_at = $4, refunds = $5, disputes = $6
+         WHERE payment_ref = $1 RETURNING payment_ref";
+    PAYMENTS_OF(TEXTOID) =
+        "SELECT payment_ref FROM billing.charges WHERE source_ref = $1 ORDER BY payment_ref";
+    IS_CREDITED(TEXTOID) = "SELECT entry_id FROM billing.ledger WHERE source_ref = $1";
+    ENTRIES(TEXTOID, TEXTOID) =
+        "SELECT entry_id FROM billing.ledger WHERE source_ref = $1
+         UNION ALL
+         SELECT entry_id FROM billing.ledger WHERE source_ref = $2 AND $2 IS DISTINCT FROM $1";
+}
+
+/// Inserts the charge's row; whether it was not there.
+pub fn insert(
+    client: &Client,
+    payment_ref: &str,
+    source_ref: Option<&str>,
+    amount_minor: Option<i64>,
+) -> Result<bool> {
+    let arguments = [payment_ref.into(), source_ref.into(), amount_minor.into()];
+    Ok(INSERT.with(|s| s.run(client, &arguments))?.len() == 1)
+}
+
+/// Locks the charge's row; none if there is none.
+pub fn lock(client: &Client, payment_ref: &str) -> Result<Option<Locked>> {
+    LOCK.with(|s| s.run(client, &[payment_ref.into()]))?.first(|row| {
+        let json = |ordinal| Ok::<_, Error>(row.maybe::<String>(ordinal)?.unwrap_or_else(|| "{}".to_owned()));
+        Ok(Locked {
+            payment_ref: row.get(1)?,
+            source_ref: row.maybe(2)?,
+            new: false,
+            charge: Charge {
+                amount_minor: row.maybe(3)?,
+                refunded_minor: row.maybe(4)?.unwrap_or_default(),
+                refunded_at: row.maybe::<TimestampWithTimeZone>(5)?.map(|at| Time::of(at).unix()),
+                refunds: stored(&json(6)?).ok_or(Error::BrokenInvariant)?,
+                disputes: stored(&json(7)?).ok_or(Error::BrokenInvariant)?,
+            },
+        })
+    })
+}
+
+/// Tells a locked charge which session it paid for, if it does not know; whether that is new.
+pub fn tie(client: &Client, payment_ref: &str, source_ref: &str) -> Result<bool> {
+    Ok(TIE.with(|s| s.run(client, &[payment_ref.into(), source_ref.into()]))?.len() == 1)
+}
+
+/// Takes back a charge that this very call made.
+pub fn discard(client: &Client, payment_ref: &str) -> Result<()> {
+    DELETE.with(|s| s.run(client, &[payment_ref.into()]))?;
+    Ok(())
+}
+
+/// Writes what is known of a locked charge.
+pub fn update(client: &Client, payment_ref: &str, charge: &Charge) -> Result<()> {
+    let arguments = [
+        payment_ref.into(),
+        charge.amount_minor.into(),
+        charge.refunded_at.map(|_| charge.refunded_minor).into(),
+        charge.refunded_at.and_then(Time::of_unix).and_then(Time::timestamp).into(),
+        (!charge.refunds.is_empty()).then(|| pg::jsonb(&charge.refunds_json())).flatten().into(),
+        (!charge.disputes.is_empty()).then(|| pg::jsonb(&charge.disputes_json())).flatten().into(),
+    ];
+    match UPDATE.with(|s| s.run(client, &arguments))?.len() {
+        1 => Ok(()),
+        _ => Err(Error::BrokenInvariant),
+    }
+}
+
+/// The payments that events tied to the source.
+pub fn payments_of(client: &Client, source_ref: &str) -> Result<Vec<String>> {
+    PAYMENTS_OF.with(|s| s.run(client, &[source_ref.into()]))?.all(|row| row.get(1))
+}
+
+/// Whether the very source is credited.
+pub fn is_credited(client: &Client, source_ref: &str) -> Result<bool> {
+    Ok(IS_CREDITED.with(|s| s.run(client, &[source_ref.into()]))?.len() > 0)
+}
+
+/// The entries that the charge paid for: by what it is tied to, or by the payment itself as the source.
+pub fn entries(client: &Client, provider: Provider, locked: &Locked) -> Result<Vec<i64>> {
+    let itself = format!("{}:{}", provider.as_str(), locked.payment_ref);
+    let arguments = [locked.source_ref.as_deref().into(), itself.as_str().into()];
+    ENTRIES.with(|s| s.run(client, &arguments))?.all(|row| row.get(1))
+}
