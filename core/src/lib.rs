@@ -13,6 +13,7 @@ pub mod interval;
 pub mod json;
 pub mod outcome;
 pub mod packs;
+pub mod payments;
 pub mod plans;
 pub mod signatures;
 pub mod text;
