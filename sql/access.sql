@@ -69,6 +69,9 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.release_hold(uuid),
     @extschema@.apply_credit_batch(jsonb),
     @extschema@.credit_history(text, integer, bigint, text),
+    @extschema@.start_subscription_payment(text, text, text, bigint, text, text[], text, jsonb),
+    @extschema@.verify_subscription_payment(text, text, bigint, text, timestamptz),
+    @extschema@.subscription_payment_status(text),
     @extschema@.verify_stripe_signature(text, text, integer),
     @extschema@.verify_paystack_signature(text, text),
     @extschema@.claim_stripe_event(text, text, jsonb, integer),
@@ -110,6 +113,8 @@ ALTER TABLE billing.packs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.pack_prices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.plans ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.plan_prices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.payments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.branch_subscriptions ENABLE ROW LEVEL SECURITY;
 
 -- Every table and sequence goes into dumps, but the secrets.
 SELECT pg_catalog.pg_extension_config_dump('billing.customers', '');
@@ -129,6 +134,9 @@ SELECT pg_catalog.pg_extension_config_dump('billing.packs', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.pack_prices', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.plans', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.plan_prices', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.payments', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.payments_payment_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.branch_subscriptions', '');
 
 -- Supabase's roles become members of the group roles that fit them.
 DO $$

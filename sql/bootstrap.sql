@@ -24,10 +24,11 @@ DO $$
 DECLARE
     names CONSTANT pg_catalog.text[] := ARRAY[
         'billing_reason', 'credit_outcome', 'credit_balance', 'credit_entry', 'identity_outcome',
-        'hold_outcome', 'user_resolution', 'event_outcome', 'signature_verdict',
+        'hold_outcome', 'payment_outcome', 'user_resolution', 'event_outcome', 'signature_verdict',
         'resolve_billing_user', 'register_billing_user',
         'apply_credit_purchase', 'grant_credits', 'spend_credits', 'credit_balance_at', 'credit_history',
         'reverse_credit_entry', 'hold_credits', 'capture_hold', 'release_hold', 'apply_credit_batch',
+        'start_subscription_payment', 'verify_subscription_payment', 'subscription_payment_status',
         'verify_stripe_signature', 'verify_paystack_signature',
         'claim_stripe_event', 'complete_stripe_event', 'fail_stripe_event',
         'claim_webhook_event', 'complete_webhook_event', 'fail_webhook_event',
@@ -146,6 +147,23 @@ CREATE TYPE @extschema@.credit_entry AS (
 );
 COMMENT ON TYPE @extschema@.credit_entry IS
     'One entry of the ledger: kind is purchase, grant, spend, reversal, expiry, capture or adjustment; balance is the balance right after it.';
+
+CREATE TYPE @extschema@.payment_outcome AS (
+    applied boolean,
+    reason @extschema@.billing_reason,
+    detail text,
+    reference text,
+    status text,
+    customer_id uuid,
+    plan text,
+    amount_minor bigint,
+    currency text,
+    paid_at timestamptz,
+    subscription_end timestamptz,
+    branches integer
+);
+COMMENT ON TYPE @extschema@.payment_outcome IS
+    'Answer of a call on a subscription payment, with the payment as it is now: status is pending, success or failed; branches counts its branch subscriptions.';
 
 CREATE TYPE @extschema@.user_resolution AS (
     found boolean,

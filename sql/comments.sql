@@ -296,3 +296,27 @@ amount_minor, zero or more minor units of currency, is what a period of interval
 credits_per_period, zero or more of type credit_type, are granted by each paid period; with credits_expire they expire credits_grace (zero to 100 years) after its end. A payment that was started keeps the amount and the period that it was started with. Bad input: 22023.
 
 Example: SELECT billing.define_plan('pro', 5000, 'ngn', 'month', price_ids => '{price_1,PLN_1}', credits_per_period => 500);$$;
+
+-- Subscription payments.
+
+COMMENT ON FUNCTION @extschema@.start_subscription_payment(text, text, text, bigint, text, text[], text, jsonb) IS $$Records a subscription payment that is about to be made, by its provider's reference.
+
+user_id is any identifier; an unknown one makes the customer. amount_minor (minor units) and currency must be the plan's price, times the number of distinct branches (at least 1) if the plan is per branch. branch_ids, at most 1000, count once each; main_branch_id is one of them, or null. reference and branch ids have at most 255 bytes; metadata is a JSON object of at most 16 KiB. What is bought is fixed here: defining the plan anew does not change it.
+
+Answers: applied, with the pending payment; replay (started by the same request before: the payment as it is now); invalid with idempotency_key_reused (the reference stands for another request), unknown_plan, currency_mismatch, amount_mismatch, unknown_user, or what is wrong with an argument.
+
+Example: SELECT reason, status FROM start_subscription_payment('ref_1', 'ada@example.com', 'pro', 5000, 'ngn');$$;
+
+COMMENT ON FUNCTION @extschema@.verify_subscription_payment(text, text, bigint, text, timestamptz) IS $$Applies what the payment gateway says of a payment that was started.
+
+gateway_status is Paystack's: success, failed, abandoned (which is failed), anything else is still pending. Only a success needs amount_minor (minor units) and currency, which must be those of the start. paid_at null is now. The first right success marks the payment, gives each of its branches a subscription, and sets subscription_end: the plan's calendar period, in UTC, after now or after the end of what the customer has paid for that plan, whichever is later.
+
+Answers: applied (success, or detail payment_failed); replay (a paid payment, whatever is said, or failed again); ignored / payment_pending; invalid with amount_mismatch, currency_mismatch, unknown_payment, or what is wrong with an argument.
+
+Example: SELECT reason, status, subscription_end FROM verify_subscription_payment('ref_1', 'success', 5000, 'ngn');$$;
+
+COMMENT ON FUNCTION @extschema@.subscription_payment_status(text) IS $$A subscription payment as it is now, by its reference.
+
+Answers with reason replay, for nothing is changed; an unknown reference is invalid / unknown_payment. Reads only.
+
+Example: SELECT status, subscription_end, branches FROM subscription_payment_status('ref_1');$$;

@@ -9,6 +9,7 @@ mod credits;
 mod customers;
 mod error;
 mod packs;
+mod payments;
 mod pg;
 mod plans;
 mod settings;
@@ -33,6 +34,7 @@ pgrx::extension_sql_file!("../sql/signatures.sql", name = "signatures");
 pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
 pgrx::extension_sql_file!("../sql/packs.sql", name = "packs");
 pgrx::extension_sql_file!("../sql/plans.sql", name = "plans");
+pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
@@ -77,6 +79,9 @@ pgrx::extension_sql_file!(
         webhooks::allow_account,
         packs::define_pack,
         plans::define_plan,
+        payments::start_subscription_payment,
+        payments::verify_subscription_payment,
+        payments::subscription_payment_status,
         "customers",
         "charges",
         "credits",

@@ -7,14 +7,14 @@ mod tests {
     use billing_core::credits::Money;
     use billing_core::customers::parse_uuid;
     use billing_core::interval::Interval;
-    use billing_core::outcome::Detail;
+    use billing_core::outcome::{Detail, Reason};
     use billing_core::plans::{IntervalUnit, Plan};
     use pgrx::prelude::*;
     use pgrx::{Uuid, pg_sys};
 
     use crate::error::Error;
     use crate::pg::{self, Ended};
-    use crate::{packs, plans};
+    use crate::{packs, payments, plans};
 
     fn rows() -> i64 {
         Spi::get_one("SELECT count(*) FROM savepoint_test").unwrap().unwrap()
@@ -228,6 +228,61 @@ mod tests {
         assert_eq!(found, Ok([Some(expected.clone()), Some(expected.clone()), Some(expected)]));
         let lost = pg::read(|client| Ok([plans::by_name(client, "Pro")?, plans::by_price(client, "pro")?]));
         assert_eq!(lost, Ok([None, None]));
+    }
+
+    #[pg_test]
+    fn an_event_verifies_a_payment_as_a_call_does() {
+        Spi::run(
+            "SELECT billing.define_plan('pro', 5000, 'ngn', 'month');
+             SELECT start_subscription_payment('ref-1', '7', 'pro', 5000, 'ngn');
+             SELECT start_subscription_payment('ref-2', '7', 'pro', 5000, 'ngn');
+             SELECT start_subscription_payment('ref-3', '8', 'pro', 5000, 'ngn');",
+        )
+        .unwrap();
+        let now = pg::now();
+        let says = |reference: &str, amount: i64, currency: &str| {
+            pg::write(|client| payments::verify_from_event(client, reference, amount, currency, Some(now)))
+                .unwrap()
+                .map(|outcome| (outcome.reason, outcome.detail))
+        };
+        assert_eq!(says("ref-unheard", 5_000, "ngn"), None);
+        assert_eq!(says("ref-1", 4_999, "ngn"), Some((Reason::Invalid, Some(Detail::AmountMismatch))));
+        assert_eq!(says("ref-1", 5_000, "usd"), Some((Reason::Invalid, Some(Detail::CurrencyMismatch))));
+        assert_eq!(says("ref-1", 5_000, "naira"), Some((Reason::Invalid, Some(Detail::CurrencyInvalid))));
+        assert_eq!(says("ref-1", 5_000, "NGN"), Some((Reason::Applied, None)));
+        assert_eq!(says("ref-1", 1, "usd"), Some((Reason::Replay, None)));
+        let paid_at: Option<TimestampWithTimeZone> =
+            Spi::get_one("SELECT paid_at FROM subscription_payment_status('ref-1')").unwrap();
+        assert_eq!(paid_at, now.timestamp());
+    }
+
+    #[pg_test]
+    fn running_payments_are_the_verified_ones_whose_end_lies_ahead() {
+        Spi::run(
+            "SELECT billing.define_plan('pro', 5000, 'ngn', 'month');
+             SELECT billing.define_plan('yearly', 50000, 'ngn', 'year');
+             SELECT start_subscription_payment('month-1', '7', 'pro', 5000, 'ngn');
+             SELECT start_subscription_payment('month-2', '7', 'pro', 5000, 'ngn');
+             SELECT start_subscription_payment('year-1', '7', 'yearly', 50000, 'ngn');
+             SELECT start_subscription_payment('pending', '7', 'pro', 5000, 'ngn');
+             SELECT start_subscription_payment('other', '8', 'pro', 5000, 'ngn');
+             SELECT verify_subscription_payment(reference, 'success', amount, 'ngn')
+             FROM (VALUES ('month-1', 5000), ('month-2', 5000), ('year-1', 50000), ('other', 5000)) paid (reference, amount);",
+        )
+        .unwrap();
+        let customer: Option<Uuid> =
+            Spi::get_one("SELECT customer_id FROM billing.customers WHERE legacy_id = 7").unwrap();
+        let customer = *customer.unwrap().as_bytes();
+        let days = |days: i64| pg::now().plus_seconds(days * 86_400);
+        let at = |time| pg::read(|client| payments::running(client, customer, time)).unwrap();
+        let names = |time| at(time).into_iter().map(|running| running.reference).collect::<Vec<_>>();
+        assert_eq!(names(pg::now()), ["year-1", "month-2", "month-1"], "the latest end first");
+        assert_eq!(names(days(40)), ["year-1", "month-2"]);
+        assert_eq!(names(days(90)), ["year-1"]);
+        assert!(names(days(400)).is_empty());
+        let year = at(days(90)).pop().unwrap();
+        assert_eq!(year.plan, "yearly");
+        assert_eq!(names(year.subscription_end), Vec::<String>::new(), "the end itself is not ahead");
     }
 
     #[pg_test]

@@ -14,6 +14,7 @@ pub mod interval;
 pub mod json;
 pub mod outcome;
 pub mod packs;
+pub mod payments;
 pub mod paystack;
 pub mod plans;
 pub mod signatures;

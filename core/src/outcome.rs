@@ -182,7 +182,7 @@ details! {
     ObjectMalformed = "object_malformed", "The event's object lacks a part, or has one of the wrong type.";
     InternalError = "internal_error", "Processing stopped at an unexpected error.";
     // checkout
-    PaymentPending = "payment_pending", "The session is not paid yet.";
+    PaymentPending = "payment_pending", "The payment is not complete yet.";
     NotACreditPurchase = "not_a_credit_purchase", "The session does not buy credits.";
     NothingToLink = "nothing_to_link", "The session names no user and provider code to link, or they are linked already.";
     LinkRefused = "link_refused", "The provider code belongs to another customer and stays there.";
@@ -193,8 +193,25 @@ details! {
     AmountMismatch = "amount_mismatch", "The amount is not the price, nor a whole multiple of it where that is allowed.";
     CurrencyMismatch = "currency_mismatch", "There is no price in that currency.";
     // refunds and disputes
-    UnknownPayment = "unknown_payment", "The payment paid for nothing that is known here.";
+    UnknownPayment = "unknown_payment", "There is no such payment, or it paid for nothing that is known here.";
     NothingToUndo = "nothing_to_undo", "As many credits are undone already as the event calls for.";
+    // subscription payments
+    ReferenceMissing = "reference_missing", "The payment's reference is missing.";
+    ReferenceBlank = "reference_blank", "The payment's reference is only white space.";
+    ReferenceTooLong = "reference_too_long", "A reference has at most 255 bytes.";
+    PlanMissing = "plan_missing", "The plan is missing.";
+    PlanBlank = "plan_blank", "The plan is only white space.";
+    PlanTooLong = "plan_too_long", "A plan's name has at most 63 bytes.";
+    AmountMissing = "amount_missing", "The amount and its currency are missing.";
+    BranchIdBlank = "branch_id_blank", "A branch id is null or only white space.";
+    BranchIdTooLong = "branch_id_too_long", "A branch id has at most 255 bytes.";
+    TooManyBranches = "too_many_branches", "A payment is for at most 1,000 branches.";
+    MainBranchUnknown = "main_branch_unknown", "The main branch is not one of the branches.";
+    UnknownPlan = "unknown_plan", "There is no such plan.";
+    GatewayStatusMissing = "gateway_status_missing", "The gateway's status is missing.";
+    GatewayStatusBlank = "gateway_status_blank", "The gateway's status is only white space.";
+    PaidAtInfinite = "paid_at_infinite", "A time of payment is a finite time; leave it out for now.";
+    SubscriptionEndOverflow = "subscription_end_overflow", "The subscription's end would be later than a timestamp can say.";
 }
 
 #[cfg(test)]

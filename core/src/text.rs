@@ -75,6 +75,22 @@ pub const PROVIDER: TextRule = TextRule {
     max_bytes: MAX_NAME_BYTES,
 };
 
+/// Rule for the reference of a payment.
+pub const REFERENCE: TextRule = TextRule {
+    missing: Detail::ReferenceMissing,
+    blank: Detail::ReferenceBlank,
+    too_long: Detail::ReferenceTooLong,
+    max_bytes: MAX_REFERENCE_BYTES,
+};
+
+/// Rule for the name of a plan.
+pub const PLAN: TextRule = TextRule {
+    missing: Detail::PlanMissing,
+    blank: Detail::PlanBlank,
+    too_long: Detail::PlanTooLong,
+    max_bytes: MAX_NAME_BYTES,
+};
+
 /// Rule for event ids.
 pub const EVENT_ID: TextRule = TextRule {
     missing: Detail::EventIdMissing,

@@ -15,7 +15,7 @@ use crate::{settings, webhooks};
 
 mod store;
 
-pub use store::discard;
+pub use store::{discard, serialize};
 
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]

@@ -34,6 +34,8 @@ statements! {
          ORDER BY c.customer_id";
     LOCK(UUIDOID) =
         "SELECT customer_id FROM billing.customers WHERE customer_id = $1 FOR NO KEY UPDATE";
+    SERIALIZE(UUIDOID) =
+        "UPDATE billing.customers SET created_at = created_at WHERE customer_id = $1 RETURNING customer_id";
     INSERT(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
         "INSERT INTO billing.customers
              (user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id)
@@ -117,6 +119,14 @@ pub fn owners(client: &Client, given: &Registration) -> Result<Vec<Customer>> {
 /// Locks the customer's row against other changes of its identifiers.
 pub fn lock(client: &Client, customer_id: Uuid) -> Result<()> {
     one(LOCK.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?)
+}
+
+/// Locks the customer's row for a decision that reads other rows of theirs.
+///
+/// The row is written, not only locked: at REPEATABLE READ and above, who waited for a rival would go on
+/// with a snapshot that lacks what the rival wrote; so the call ends in 40001.
+pub fn serialize(client: &Client, customer_id: Uuid) -> Result<()> {
+    one(SERIALIZE.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?)
 }
 
 /// Makes a customer of the identifiers; none if any of them belongs to somebody, or is about to.

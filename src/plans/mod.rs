@@ -12,9 +12,10 @@ mod store;
 
 #[cfg_attr(
     not(any(test, feature = "pg_test")),
-    expect(unused_imports, reason = "for the payments and invoices that name a plan")
+    expect(unused_imports, reason = "for the events that name a price id")
 )]
-pub use store::{after, by_name, by_price};
+pub use store::by_price;
+pub use store::{after, by_name};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer, schema = "billing")]
 #[search_path(pg_catalog, pg_temp)]

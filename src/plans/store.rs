@@ -66,10 +66,6 @@ pub fn replace_prices(client: &Client, plan: &str, price_ids: Vec<String>) -> Re
 }
 
 /// The plan of that name.
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for the events that name a plan")
-)]
 pub fn by_name(client: &Client, plan: &str) -> Result<Option<Plan>> {
     BY_NAME.with(|s| s.run(client, &[plan.into()]))?.first(read)
 }
@@ -77,7 +73,7 @@ pub fn by_name(client: &Client, plan: &str) -> Result<Option<Plan>> {
 /// The plan that a provider's price id stands for.
 #[cfg_attr(
     not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for the events that name a plan")
+    expect(dead_code, reason = "for the events that name a price id")
 )]
 pub fn by_price(client: &Client, price_id: &str) -> Result<Option<Plan>> {
     BY_PRICE.with(|s| s.run(client, &[price_id.into()]))?.first(read)
@@ -98,10 +94,6 @@ fn read(row: &Columns) -> Result<Plan> {
 }
 
 /// That time plus the interval by the calendar, in UTC; none where no timestamp can hold it.
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for the events that name a plan")
-)]
 pub fn after(client: &Client, time: Time, interval: Interval) -> Result<Option<Time>> {
     let arguments = [time.timestamp().into(), pg::interval(interval).into()];
     let after =

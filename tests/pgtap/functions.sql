@@ -38,6 +38,10 @@ INSERT INTO expected VALUES
     -- packs and plans
     ('billing.define_pack(text, bigint, bigint, text, text, interval)', 'v', true, '{}'),
     ('billing.define_plan(text, bigint, text, text, integer, text[], bigint, boolean, interval, text, boolean)', 'v', true, '{}'),
+    -- payments
+    ('start_subscription_payment(text, text, text, bigint, text, text[], text, jsonb)', 'v', true, '{service}'),
+    ('verify_subscription_payment(text, text, bigint, text, timestamp with time zone)', 'v', true, '{service}'),
+    ('subscription_payment_status(text)', 's', true, '{service}'),
     -- webhooks
     ('stripe_webhook(json)', 'v', true, '{service, webhook}'),
     ('paystack_webhook(json)', 'v', true, '{service, webhook}'),

@@ -29,6 +29,9 @@ INSERT INTO expected VALUES
     ('billing.pack_prices', 'r', true, '{}'),
     ('billing.plans', 'r', true, '{}'),
     ('billing.plan_prices', 'r', true, '{}'),
+    ('billing.payments', 'r', true, '{}'),
+    ('billing.payments_payment_id_seq', 'S', true, '{}'),
+    ('billing.branch_subscriptions', 'r', true, '{}'),
     -- the secrets are in no dump
     ('billing.webhook_secrets', 'r', false, '{}'),
     ('billing.webhook_secrets_secret_id_seq', 'S', false, '{}'),

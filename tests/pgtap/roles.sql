@@ -60,6 +60,10 @@ SELECT is(tap.attempt('billing_service', 'SELECT billing.expire_credits(1)'), '4
 SELECT ok((SELECT applied FROM grant_credits('a@example.com', 5, 'key', priority => 1)), 'credits of somebody');
 SELECT ok((SELECT applied FROM spend_credits('a@example.com', 1, 'key-2')), 'and a spend');
 SELECT ok((SELECT applied FROM hold_credits('a@example.com', 2, 'key-3')), 'and a hold');
+SELECT ok(bool_and(defined IS NOT NULL), 'a catalogue') FROM (VALUES (billing.define_pack('starter', 1, 1, 'ngn')::text),
+    (billing.define_plan('pro', 1, 'ngn', 'month', price_ids => '{price_1}')::text)) AS v (defined);
+SELECT ok((SELECT applied FROM start_subscription_payment('ref-1', 'a@example.com', 'pro', 1, 'ngn', '{branch}')), 'a payment');
+SELECT is((SELECT branches FROM verify_subscription_payment('ref-1', 'success', 1, 'ngn')), 1, 'that is paid, for a branch');
 CREATE FUNCTION tap.seen(role_name text, relation text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE n bigint;
 BEGIN

@@ -222,6 +222,28 @@ impl Call {
         call.text("idempotency_key", key)
     }
 
+    /// `start_subscription_payment`, in NGN
+    pub fn start_payment(reference: &str, user: &str, plan: &str, amount: i64) -> Call {
+        let call = Call::of("start_subscription_payment").text("reference", reference).text("user_id", user);
+        call.text("plan", plan).number("amount_minor", amount).text("currency", "ngn")
+    }
+
+    /// The branches of a payment, as an array in text form.
+    pub fn branches(self, ids: &str) -> Call {
+        self.with("branch_ids", "text[]", Some(ids.to_owned()))
+    }
+
+    /// `verify_subscription_payment`, a success in NGN
+    pub fn verify_payment(reference: &str, amount: i64) -> Call {
+        let call = Call::of("verify_subscription_payment").text("reference", reference);
+        call.text("gateway_status", "success").number("amount_minor", amount).text("currency", "ngn")
+    }
+
+    /// `subscription_payment_status`
+    pub fn payment_status(reference: &str) -> Call {
+        Call::of("subscription_payment_status").text("reference", reference)
+    }
+
     /// `hold_credits`
     pub fn hold(user: &str, credits: i64, key: &str) -> Call {
         let call = Call::of("hold_credits").text("user_id", user).number("credits", credits);

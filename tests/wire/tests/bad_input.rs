@@ -356,6 +356,109 @@ fn fail_parameters() -> Vec<Parameter> {
     ]
 }
 
+/// A payment that is started, and its plan.
+const STARTED: &str = "ref_started";
+const PLAN: &str = "probe";
+
+fn reference(good: &str, unknown: &[&str], tells: &'static [&'static str]) -> Parameter {
+    let mut bad = with(hopeless(), &[&"r".repeat(256)]);
+    bad.extend(unknown.iter().copied().map(text));
+    bad.push(NULL);
+    let odd = if unknown.is_empty() { with(tricky(), &[&"r".repeat(255)]) } else { Vec::new() };
+    parameter("reference", "text", Some(good), bad, odd, tells)
+}
+
+/// What must be the plan's: anything else is refused.
+fn price() -> [Parameter; 2] {
+    let amounts = ["0", "1", "-1", "-9223372036854775808", "9223372036854775807"];
+    let currencies = ["us", "usdd", "u$d", "us ", "usd", "zzz"];
+    let and_null = |mut values: Vec<Option<String>>| {
+        values.push(NULL);
+        values
+    };
+    [
+        parameter(
+            "amount_minor",
+            "bigint",
+            Some("5000"),
+            and_null(amounts.map(text).to_vec()),
+            Vec::new(),
+            &["amount_", "currency_without_amount"],
+        ),
+        parameter(
+            "currency",
+            "text",
+            Some("ngn"),
+            and_null(with(hopeless(), &currencies)),
+            vec![text("NgN")],
+            &["currency_", "amount_without_currency"],
+        ),
+    ]
+}
+
+fn start_parameters() -> Vec<Parameter> {
+    let [amount, currency] = price();
+    let mut plans = with(hopeless(), &["Probe", "probe ", "gold", &"p".repeat(64)]);
+    plans.push(NULL);
+    let long = format!("{{{}}}", "b".repeat(256));
+    let many = format!("{{{}}}", (0..1_001).map(|n| n.to_string()).collect::<Vec<_>>().join(","));
+    vec![
+        reference("ref_new", &[], &["reference_"]),
+        user(USER),
+        parameter("plan", "text", Some(PLAN), plans, Vec::new(), &["plan_", "unknown_plan"]),
+        amount,
+        currency,
+        parameter(
+            "branch_ids",
+            "text[]",
+            Some("{main}"),
+            ["{NULL,main}", "{main,\"\"}", "{\u{2003},main}", &long, &many].map(text).to_vec(),
+            ["{main,main,other}", "{{main,a},{b,c}}", "{main,😀}"].map(text).to_vec(),
+            &["branch_id_", "too_many_branches", "main_branch_unknown"],
+        ),
+        parameter(
+            "main_branch_id",
+            "text",
+            Some("main"),
+            with(hopeless(), &["Main", "main ", "other"]),
+            vec![NULL],
+            &["main_branch_unknown"],
+        ),
+        metadata(),
+    ]
+}
+
+fn verify_parameters() -> Vec<Parameter> {
+    let [amount, currency] = price();
+    let mut statuses = blanks();
+    statuses.push(NULL);
+    vec![
+        reference(
+            STARTED,
+            &["ref_nobody", "REF_STARTED", " ref_started"],
+            &["reference_", "unknown_payment"],
+        ),
+        parameter(
+            "gateway_status",
+            "text",
+            Some("success"),
+            statuses,
+            ["failed", "abandoned"].map(text).to_vec(),
+            &["gateway_status_"],
+        ),
+        amount,
+        currency,
+        parameter(
+            "paid_at",
+            "timestamptz",
+            None,
+            ["infinity", "-infinity"].map(text).to_vec(),
+            ["4714-11-24 00:00:00 BC", "294276-12-31 23:59:59"].map(text).to_vec(),
+            &["paid_at_infinite"],
+        ),
+    ]
+}
+
 fn for_any_provider(mut parameters: Vec<Parameter>) -> Vec<Parameter> {
     parameters.insert(0, provider());
     parameters
@@ -468,6 +571,8 @@ fn writers(given: &Given) -> Vec<(&'static str, Vec<Parameter>)> {
         ("capture_hold", vec![hold_id(), part(&["credits_not_positive", "exceeds_hold"])]),
         ("release_hold", vec![hold_id()]),
         ("apply_credit_batch", vec![operations()]),
+        ("start_subscription_payment", start_parameters()),
+        ("verify_subscription_payment", verify_parameters()),
         (
             "register_billing_user",
             vec![
@@ -584,6 +689,9 @@ async fn stage() -> (Database, Admin, Given) {
     assert_eq!(client.call(&Call::register(USER_ID)).await.why(), "applied");
     let claim = client.call(&Call::claim(HELD)).await;
     let admin = database.admin().await;
+    admin.run(&format!("SELECT billing.define_plan('{PLAN}', 5000, 'ngn', 'month')")).await;
+    let payment = client.call(&Call::start_payment(STARTED, USER, PLAN, 5_000)).await;
+    assert_eq!(payment.why(), "applied");
     let given = Given {
         token: claim.str("claim_token").to_owned(),
         entry_id: start.int("entry_id"),
@@ -712,9 +820,10 @@ async fn all_together() {
                 2 => continue,
                 _ => (parameter.good.clone(), false),
             };
-            // Neither amount nor currency is good again, so a null of one of the two is no sure refusal; and a
-            // source that differs from a session needs that session.
-            let depends = ["amount_minor", "currency", "source_ref"].contains(&parameter.name);
+            // Neither amount nor currency is good again, so a null of one of the two is no sure refusal; a source
+            // that differs from a session needs that session, and a main branch its branches.
+            let depends =
+                ["amount_minor", "currency", "source_ref", "main_branch_id"].contains(&parameter.name);
             // With another type or event the balance or the claim is another one.
             let relative = (parameter.name == "credits" && value.as_deref() == Some("9223372036854775807"))
                 || parameter.name == "claim_token";
@@ -786,6 +895,14 @@ async fn reading_functions() {
             assert_eq!(is_empty(answer), bad, "{}: {answer:?}", shown(&value));
         }
     }
+    for value in reader_values() {
+        let payment =
+            &read(&Call::of("subscription_payment_status").with("reference", "text", value)).await[0];
+        assert_eq!(payment.reason(), "invalid", "{payment:?}");
+        assert!(codes().contains(payment.str("detail")), "{payment:?}");
+    }
+    let started = Call::payment_status(STARTED);
+    assert_eq!(read(&started).await[0].str("status"), "pending");
     let at = |at: Option<String>| {
         Call::of("credit_balance_at").with("user_id", "text", text(USER)).with("at", "timestamptz", at)
     };
@@ -847,6 +964,7 @@ async fn every_function_is_probed() {
         "resolve_billing_user",
         "verify_stripe_signature",
         "verify_paystack_signature",
+        "subscription_payment_status",
         // By raw_bodies.
         "stripe_webhook",
     ]);

@@ -24,6 +24,12 @@ async fn everything(client: &mut Session, gateway: &mut Session, number: usize) 
     client.call(&Call::spend(&user, 3, &format!("s{number}"))).await;
     client.call(&Call::balance(&user)).await;
     client.rows(&Call::history(&user)).await;
+    let reference = format!("ref{number}");
+    client.call(&Call::start_payment(&reference, &user, "monthly", 500).branches("{a,b}")).await;
+    let paid = client.call(&Call::verify_payment(&reference, 500)).await;
+    assert_eq!(paid.why(), "applied");
+    client.call(&Call::verify_payment(&reference, 500)).await;
+    client.call(&Call::payment_status(&reference)).await;
     let register = Call::register(&id).email(&format!("{number}@wire.example"));
     client.call(&register.customer(&format!("cus_{number}"))).await;
     client.call(&Call::register(&id).customer(&format!("cus_alias_{number}"))).await;
@@ -61,6 +67,7 @@ async fn first_row_on() {
     let database = Cluster::shared().database().await;
     let admin = database.admin().await;
     let (mut client, mut gateway) = (database.application(), database.gateway());
+    admin.run("SELECT billing.define_plan('monthly', 500, 'ngn', 'month')").await;
     // With the tables empty: whatever a plan would be, it is kept from here on.
     everything(&mut client, &mut gateway, 0).await;
     let before = sequential_scans(&admin, [&mut client, &mut gateway]).await;
@@ -94,7 +101,7 @@ async fn first_row_on() {
     assert!(pages.is_empty(), "{pages:?}");
     assert_eq!(pids, (client.pid().await.unwrap(), gateway.pid().await.unwrap()), "the same sessions");
     let used = "SELECT min(idx_scan) FROM pg_stat_user_tables WHERE schemaname = 'billing'
-                AND relname IN ('ledger', 'customers', 'balances', 'webhook_events', 'charges')";
+                AND relname IN ('ledger', 'customers', 'balances', 'webhook_events', 'charges', 'plans', 'payments')";
     assert!(
         admin.number(used).await >= i64::try_from(rounds).unwrap(),
         "the figures are about these sessions"
@@ -122,6 +129,7 @@ async fn replays() {
     let mut client = database.application();
     let user = "00000000-0000-4000-8000-000000000001";
     let body = stripe::completed("evt_r", stripe::session("cs_r", 7, json!({"metadata": {"user_id": user}})));
+    admin.run("SELECT billing.define_plan('monthly', 500, 'ngn', 'month')").await;
     let calls = [
         Call::grant(user, 100, "g"),
         Call::purchase(user, 5, "p"),
@@ -129,6 +137,8 @@ async fn replays() {
         Call::purchase(user, 5, "p_payment").source("stripe:pi_own"),
         Call::spend(user, 3, "s"),
         Call::register(user).email("quiet@wire.example").customer("cus_quiet"),
+        Call::start_payment("ref_quiet", user, "monthly", 500),
+        Call::verify_payment("ref_quiet", 500),
         Call::process(&body, &stripe::header(&body)),
     ];
     for call in &calls {
@@ -143,6 +153,7 @@ async fn replays() {
         Call::balance(user),
         Call::history(user),
         Call::resolve("cus_quiet"),
+        Call::payment_status("ref_quiet"),
         Call::grant(user, 1, "g"),
         Call::grant(user, 0, "bad"),
     ];

@@ -47,7 +47,12 @@ async fn tell(database: &Database) -> Story {
     let mut random = random(40);
     let (mut client, mut gateway) = (database.application(), database.gateway());
     let mut story = Story { calls: Vec::new(), bodies: Vec::new() };
-    database.admin().await.run("SELECT billing.allow_account('acct_restore')").await;
+    let admin = database.admin().await;
+    admin.run("SELECT billing.allow_account('acct_restore')").await;
+    admin.run("SELECT billing.define_pack('starter', 100, 900, 'eur', expires_after => '1 year')").await;
+    admin
+        .run("SELECT billing.define_plan('monthly', 500, 'ngn', 'month', price_ids => '{price_restore}')")
+        .await;
     let mut calls = Vec::new();
     for number in 0..sized(30, 1_000) {
         let user = match number % 3 {
@@ -59,6 +64,9 @@ async fn tell(database: &Database) -> Story {
         calls.push(purchase.source(&format!("stripe:pi_restore_{number}")));
         calls.push(Call::grant(&user, 7, &format!("restore_g{number}\n\\.\t\"quoted\"")));
         calls.push(Call::spend(&user, 50, &format!("restore_s{number}")));
+        let reference = format!("restore_ref{number}");
+        calls.push(Call::start_payment(&reference, &user, "monthly", 500).branches("{\"a,b\",c}"));
+        calls.push(Call::verify_payment(&reference, 500));
         if number % 3 == 0 {
             let call = Call::register(&user).email(&format!("restored.{number}@wire.example"));
             calls.push(call.customer(&format!("cus_restore{number}")));
@@ -145,7 +153,9 @@ async fn contents(admin: &Admin) -> Vec<String> {
         );
         contents.push(admin.text(&digest).await.expect("a digest"));
     }
-    contents.extend(admin.text("SELECT 'last ' || last_value FROM billing.ledger_entry_id_seq").await);
+    for sequence in ["ledger_entry_id_seq", "payments_payment_id_seq"] {
+        contents.extend(admin.text(&format!("SELECT 'last ' || last_value FROM billing.{sequence}")).await);
+    }
     contents
 }
 
@@ -153,7 +163,7 @@ async fn same_rows(source: &Database, restored: &Database) {
     let (before, after) = (contents(&source.admin().await).await, contents(&restored.admin().await).await);
     assert_eq!(before, after);
     let filled = before.iter().filter(|table| !table.contains(" 0 ")).count();
-    assert!(filled >= 7, "each table of this scope has rows: {before:?}");
+    assert!(filled >= 13, "each table of this scope has rows: {before:?}");
     let secrets = restored.admin().await.number("SELECT count(*) FROM billing.webhook_secrets").await;
     assert_eq!(secrets, 0);
 }
