@@ -78,8 +78,17 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.complete_webhook_event(text, text, uuid, jsonb),
     @extschema@.fail_webhook_event(text, text, uuid, text, integer),
     @extschema@.process_stripe_webhook(text, text),
-    @extschema@.stripe_webhook(json)
+    @extschema@.stripe_webhook(json),
+    @extschema@.apply_subscription_update(jsonb, timestamptz),
+    @extschema@.can_transition_subscription(text, text),
+    @extschema@.subscription_status(text),
+    @extschema@.pending_refetches(integer),
+    @extschema@.my_subscription(),
+    @extschema@.has_active_subscription(text)
 TO billing_service;
+
+-- billing_user: what an end user may ask about themselves.
+GRANT EXECUTE ON FUNCTION @extschema@.my_subscription(), @extschema@.has_active_subscription(text) TO billing_user;
 
 -- billing_webhook: only the endpoints, which accept nothing that is not signed.
 GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json) TO billing_webhook;
@@ -102,6 +111,9 @@ ALTER TABLE billing.charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.webhook_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.webhook_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.allowed_accounts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.refetch_queue ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.code_meetings ENABLE ROW LEVEL SECURITY;
 
 -- Every table and sequence goes into dumps, but the secrets.
 SELECT pg_catalog.pg_extension_config_dump('billing.customers', '');
@@ -117,6 +129,9 @@ SELECT pg_catalog.pg_extension_config_dump('billing.hold_lots', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.charges', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.webhook_events', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.allowed_accounts', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.subscriptions', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.refetch_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.code_meetings', '');
 
 -- Supabase's roles become members of the group roles that fit them.
 DO $$

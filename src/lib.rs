@@ -10,6 +10,7 @@ mod error;
 mod pg;
 mod settings;
 mod signatures;
+mod subscriptions;
 mod webhooks;
 
 #[cfg(any(test, feature = "pg_test"))]
@@ -27,6 +28,7 @@ pgrx::extension_sql_file!("../sql/customers.sql", name = "customers");
 pgrx::extension_sql_file!("../sql/credits.sql", name = "credits", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/signatures.sql", name = "signatures");
 pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
+pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
@@ -64,8 +66,15 @@ pgrx::extension_sql_file!(
         webhooks::stripe_webhook,
         webhooks::revive_event,
         webhooks::allow_account,
+        subscriptions::apply_subscription_update,
+        subscriptions::can_transition_subscription,
+        subscriptions::subscription_status,
+        subscriptions::my_subscription,
+        subscriptions::has_active_subscription,
+        subscriptions::pending_refetches,
         "customers",
         "credits",
+        "subscriptions",
         "reconcile",
     ]
 );

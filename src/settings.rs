@@ -31,6 +31,16 @@ pub enum ModeSetting {
     test,
 }
 
+/// When the truth on a subscription is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types)]
+pub enum Refetch {
+    /// When an event cannot be applied as it is.
+    conflict,
+    /// At every subscription event.
+    always,
+}
+
 static TOLERANCE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_TOLERANCE_SECONDS);
 static CLAIM_LEASE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(300);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(10);
@@ -38,6 +48,7 @@ static MAX_PAYLOAD_BYTES: GucSetting<i32> = GucSetting::<i32>::new(1_048_576);
 static PAYLOAD_RETENTION: GucSetting<PayloadRetention> =
     GucSetting::<PayloadRetention>::new(PayloadRetention::until_completed);
 static ACCEPTED_MODE: GucSetting<ModeSetting> = GucSetting::<ModeSetting>::new(ModeSetting::any);
+static REFETCH: GucSetting<Refetch> = GucSetting::<Refetch>::new(Refetch::conflict);
 static EXTERNAL_IDS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Seconds that a signature's time may be away from now.
@@ -72,6 +83,11 @@ pub fn accepted_mode() -> AcceptedMode {
         ModeSetting::live => AcceptedMode::Live,
         ModeSetting::test => AcceptedMode::Test,
     }
+}
+
+/// Whether every subscription event asks for the truth.
+pub fn refetch_always() -> bool {
+    REFETCH.get() == Refetch::always
 }
 
 /// Whether texts of no other kind are user ids.
@@ -140,6 +156,14 @@ pub fn register() {
         c"Which events are processed: of both modes, live ones or test ones.",
         c"",
         &ACCEPTED_MODE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"billing_rpc.refetch",
+        c"When the truth on a subscription is asked for: on a conflict, or at every event.",
+        c"",
+        &REFETCH,
         GucContext::Suset,
         GucFlags::default(),
     );

@@ -12,5 +12,6 @@ pub mod customers;
 pub mod json;
 pub mod outcome;
 pub mod signatures;
+pub mod subscriptions;
 pub mod text;
 pub mod webhooks;

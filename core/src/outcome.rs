@@ -195,6 +195,12 @@ details! {
     // refunds and disputes
     UnknownPayment = "unknown_payment", "The payment paid for nothing that is known here.";
     NothingToUndo = "nothing_to_undo", "As many credits are undone already as the event calls for.";
+    // subscriptions
+    StaleEvent = "stale_event", "Something newer was applied before, or of the same second something further on.";
+    TransitionNotAllowed = "transition_not_allowed", "The subscription's status cannot become that one.";
+    CustomerUnlinked = "customer_unlinked", "It is stored; nobody here has its provider code yet.";
+    ObservedAtInfinite = "observed_at_infinite", "The time of an observation is finite.";
+    NothingToDo = "nothing_to_do", "The event calls for nothing that is not done.";
 }
 
 #[cfg(test)]

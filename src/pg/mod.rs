@@ -8,7 +8,7 @@ mod statement;
 
 pub use raw::{
     Ended, Errors, JsonArgument, JsonbArgument, Time, application_user_id_type, jsonb, now, only_free_locks,
-    reserve_settings_prefix, savepoint,
+    refetch_source_is_set, reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
 pub use statement::{Client, Columns, Rows, Statement, read, write};

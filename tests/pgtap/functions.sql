@@ -35,6 +35,14 @@ INSERT INTO expected VALUES
     ('billing.sign_paystack_payload(text, text)', 'i', false, '{}'),
     ('billing.add_webhook_secret(text, text, timestamp with time zone)', 'v', true, '{}'),
     ('billing.retire_webhook_secret(bigint, timestamp with time zone)', 'v', true, '{}'),
+    -- subscriptions
+    ('apply_subscription_update(jsonb, timestamp with time zone)', 'v', true, '{service}'),
+    ('can_transition_subscription(text, text)', 'i', false, '{service}'),
+    ('subscription_status(text)', 's', true, '{service}'),
+    ('pending_refetches(integer)', 's', true, '{service}'),
+    ('my_subscription()', 's', true, '{service, user}'),
+    ('has_active_subscription(text)', 's', true, '{service, user}'),
+    ('billing.set_refetch_source(text)', 'v', false, '{}'),
     -- webhooks
     ('stripe_webhook(json)', 'v', true, '{service, webhook}'),
     ('process_stripe_webhook(text, text)', 'v', true, '{service}'),

@@ -21,6 +21,9 @@ INSERT INTO expected VALUES
     ('billing.charges', 'r', true, '{}'),
     ('billing.webhook_events', 'r', true, '{}'),
     ('billing.allowed_accounts', 'r', true, '{}'),
+    ('billing.subscriptions', 'r', true, '{}'),
+    ('billing.refetch_queue', 'r', true, '{}'),
+    ('billing.code_meetings', 'r', true, '{}'),
     -- the secrets are in no dump
     ('billing.webhook_secrets', 'r', false, '{}'),
     ('billing.webhook_secrets_secret_id_seq', 'S', false, '{}'),

@@ -15,6 +15,7 @@ INSERT INTO expected VALUES
     ('billing_rpc.max_payload_bytes', '1048576', NULL, 'integer', '0'),
     ('billing_rpc.payload_retention', 'until_completed', NULL, 'enum', 'sometimes'),
     ('billing_rpc.accepted_mode', 'any', NULL, 'enum', 'both'),
+    ('billing_rpc.refetch', 'conflict', NULL, 'enum', 'never'),
     ('billing_rpc.external_ids', 'off', NULL, 'bool', 'maybe');
 
 SELECT set_eq('SELECT name, setting, unit, vartype FROM pg_settings WHERE name LIKE ''billing\_rpc.%''',

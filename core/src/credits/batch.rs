@@ -114,11 +114,11 @@ fn timestamp(value: Option<Value>) -> Result<Option<Micros>, Detail> {
 }
 
 /// Seconds from the Unix epoch to Postgres's, which `timestamptz` counts from.
-const POSTGRES_EPOCH_UNIX: i64 = 946_684_800;
+pub(crate) const POSTGRES_EPOCH_UNIX: i64 = 946_684_800;
 
 /// Reads an ISO 8601 time with an offset (`2026-12-31T23:59:59.5+01:00`, `2026-12-31 23:59Z`) or a date
 /// (midnight UTC), as Postgres counts it; `infinity` and `-infinity` too.
-fn parse_timestamp(text: &str) -> Option<Micros> {
+pub(crate) fn parse_timestamp(text: &str) -> Option<Micros> {
     match text {
         "infinity" => return Some(Micros::MAX),
         "-infinity" => return Some(Micros::MIN),
