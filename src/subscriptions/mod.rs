@@ -108,6 +108,25 @@ fn pending_refetches(
     Ok(SetOfIterator::new(requests))
 }
 
+/// Whether Stripe events of the type are handled here.
+#[allow(dead_code, reason = "for the delivery of events")]
+pub fn handles(event_type: &str) -> bool {
+    matches!(
+        event_type,
+        "customer.subscription.created"
+            | "customer.subscription.updated"
+            | "customer.subscription.deleted"
+            | "customer.subscription.paused"
+            | "customer.subscription.resumed"
+    )
+}
+
+/// Whether Paystack events of the type are handled here.
+#[allow(dead_code, reason = "for the delivery of events")]
+pub fn handles_paystack(event_type: &str) -> bool {
+    matches!(event_type, "subscription.create" | "subscription.not_renew" | "subscription.disable")
+}
+
 /// Applies a Stripe event on a subscription (`customer.subscription.*`). `created` is the event's time in
 /// Unix seconds; the inner error is why the event fails.
 #[allow(dead_code, reason = "for the delivery of events")]
