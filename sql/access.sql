@@ -84,8 +84,17 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.process_paystack_webhook(text, text),
     @extschema@.stripe_webhook(json),
     @extschema@.paystack_webhook(json),
-    @extschema@.retry_webhook_events(integer)
+    @extschema@.retry_webhook_events(integer),
+    @extschema@.apply_subscription_update(jsonb, timestamptz),
+    @extschema@.can_transition_subscription(text, text),
+    @extschema@.subscription_status(text),
+    @extschema@.pending_refetches(integer),
+    @extschema@.my_subscription(),
+    @extschema@.has_active_subscription(text)
 TO billing_service;
+
+-- billing_user: what an end user may ask about themselves.
+GRANT EXECUTE ON FUNCTION @extschema@.my_subscription(), @extschema@.has_active_subscription(text) TO billing_user;
 
 -- billing_webhook: only the endpoints, which accept nothing that is not signed.
 GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json), @extschema@.paystack_webhook(json) TO billing_webhook;
@@ -115,6 +124,9 @@ ALTER TABLE billing.plans ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.plan_prices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.payments ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.branch_subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.refetch_queue ENABLE ROW LEVEL SECURITY;
+ALTER TABLE billing.code_meetings ENABLE ROW LEVEL SECURITY;
 
 -- Every table and sequence goes into dumps, but the secrets.
 SELECT pg_catalog.pg_extension_config_dump('billing.customers', '');
@@ -137,6 +149,9 @@ SELECT pg_catalog.pg_extension_config_dump('billing.plan_prices', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.payments', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.payments_payment_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.branch_subscriptions', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.subscriptions', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.refetch_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.code_meetings', '');
 
 -- Supabase's roles become members of the group roles that fit them.
 DO $$

@@ -25,6 +25,7 @@ DECLARE
     names CONSTANT pg_catalog.text[] := ARRAY[
         'billing_reason', 'credit_outcome', 'credit_balance', 'credit_entry', 'identity_outcome',
         'hold_outcome', 'payment_outcome', 'user_resolution', 'event_outcome', 'signature_verdict',
+        'subscription_outcome', 'subscription_state', 'refetch_request',
         'resolve_billing_user', 'register_billing_user',
         'apply_credit_purchase', 'grant_credits', 'spend_credits', 'credit_balance_at', 'credit_history',
         'reverse_credit_entry', 'hold_credits', 'capture_hold', 'release_hold', 'apply_credit_batch',
@@ -33,7 +34,9 @@ DECLARE
         'claim_stripe_event', 'complete_stripe_event', 'fail_stripe_event',
         'claim_webhook_event', 'complete_webhook_event', 'fail_webhook_event',
         'process_stripe_webhook', 'process_paystack_webhook', 'stripe_webhook', 'paystack_webhook',
-        'retry_webhook_events'
+        'retry_webhook_events',
+        'apply_subscription_update', 'can_transition_subscription', 'subscription_status', 'pending_refetches',
+        'my_subscription', 'has_active_subscription'
     ];
     target CONSTANT pg_catalog.oid := '@extschema@'::pg_catalog.regnamespace;
     path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
@@ -214,3 +217,42 @@ CREATE TYPE @extschema@.signature_verdict AS (
 );
 COMMENT ON TYPE @extschema@.signature_verdict IS
     'Whether a webhook body is authentic; detail is null or secret_missing, tolerance_invalid, signature_missing, signature_malformed, signature_mismatch, signature_expired.';
+
+CREATE TYPE @extschema@.subscription_outcome AS (
+    applied boolean,
+    reason @extschema@.billing_reason,
+    detail text,
+    provider text,
+    subscription_id text,
+    customer_id uuid,
+    previous_status text,
+    status text,
+    current_period_end timestamptz,
+    cancel_at_period_end boolean
+);
+COMMENT ON TYPE @extschema@.subscription_outcome IS
+    'Answer of a call that changes a subscription, with the subscription as it is after it; customer_id is null while nobody here has its provider code.';
+
+CREATE TYPE @extschema@.subscription_state AS (
+    provider text,
+    subscription_id text,
+    customer_id uuid,
+    plan text,
+    status text,
+    quantity bigint,
+    current_period_end timestamptz,
+    cancel_at_period_end boolean,
+    trial_end timestamptz,
+    active boolean
+);
+COMMENT ON TYPE @extschema@.subscription_state IS
+    'A customer''s best subscription: active tells whether it can be used now.';
+
+CREATE TYPE @extschema@.refetch_request AS (
+    object_type text,
+    object_id text,
+    requested_reason text,
+    requested_at timestamptz
+);
+COMMENT ON TYPE @extschema@.refetch_request IS
+    'An object whose truth is to be fetched from the provider; object_type is subscription.';

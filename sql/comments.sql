@@ -320,3 +320,48 @@ COMMENT ON FUNCTION @extschema@.subscription_payment_status(text) IS $$A subscri
 Answers with reason replay, for nothing is changed; an unknown reference is invalid / unknown_payment. Reads only.
 
 Example: SELECT status, subscription_end, branches FROM subscription_payment_status('ref_1');$$;
+-- Subscriptions.
+
+COMMENT ON FUNCTION @extschema@.apply_subscription_update(jsonb, timestamptz) IS $$Takes a subscription object freshly fetched from Stripe: the truth, whatever events have said.
+
+subscription is the object as Stripe's API answers it, of any API version; it has an id, a customer and a known status. observed_at is a time taken just before it was fetched; null is the time at which pending_refetches says it was asked for, else now. The truth may set any status, even on a subscription that had ended; events older than it are stale from then on; a request on the queue that is not later than it is done with. metadata.user_id names and links the user, as in a checkout.
+
+Answers: applied, with the status before and after; applied / customer_unlinked (nobody here has its cus_... yet; linking it gives the subscription to its customer), applied / link_refused (its cus_... belongs to somebody else than metadata.user_id); replay (the same truth again); ignored / stale_event (something newer was applied before); invalid / object_malformed, observed_at_infinite.
+
+Example: SELECT reason, status FROM apply_subscription_update('{"id": "sub_1", "customer": "cus_ada", "status": "active"}', now());$$;
+
+COMMENT ON FUNCTION @extschema@.can_transition_subscription(text, text) IS $$Tells whether an event may change a subscription's status from one to the other.
+
+A status may stay as it is. incomplete may become trialing, active, incomplete_expired or canceled; trialing, active, past_due, unpaid and paused may become each other or canceled; nothing leaves canceled or incomplete_expired. False for names that are no status, and for null. Looks at nothing but its arguments.
+
+Example: SELECT can_transition_subscription('past_due', 'active');$$;
+
+COMMENT ON FUNCTION @extschema@.subscription_status(text) IS $$A customer's best subscription: active before trialing, past_due and the others, then by the latest period end.
+
+user_id is any identifier. plan is the plan that the subscription's price stands for; active is true while it can be used: status active or trialing, and its end, if one is set, still ahead. Nulls for an unknown user, one without a subscription, or bad input. Reads only.
+
+Example: SELECT plan, status, active FROM subscription_status('ada@example.com');$$;
+
+COMMENT ON FUNCTION @extschema@.pending_refetches(integer) IS $$The subscriptions whose truth is wanted: for a worker that fetches them from Stripe.
+
+At most max_rows of them (100 if not given, never more than 1000), the longest waiting first. Fetch each and hand it to apply_subscription_update, with a time taken just before fetching; that takes it off. Bad input gives no rows. Reads only.
+
+Example: SELECT object_id, requested_reason FROM pending_refetches(10);$$;
+
+COMMENT ON FUNCTION @extschema@.my_subscription() IS $$The best subscription of whoever makes the request.
+
+Who that is comes from the sub of the request's JWT: a uuid is the user id, digits are the legacy id, other text is an external id where these are on. Nulls for anybody else, and for users without a subscription. Otherwise as subscription_status. Reads only.
+
+Example: SELECT plan, status, active FROM my_subscription();$$;
+
+COMMENT ON FUNCTION @extschema@.has_active_subscription(text) IS $$Tells whether whoever makes the request has an active subscription: for row policies.
+
+plan names the plan that it must be to; null is any. False for unknown users and unknown plans. Who makes the request is told as in my_subscription. In a policy, write it as a subselect, so that it runs once and not for every row. Reads only.
+
+Example: SELECT has_active_subscription('pro');$$;
+
+COMMENT ON FUNCTION billing.set_refetch_source(text) IS $$Names a relation that the truth on subscriptions is read from, in the same call in which it is wanted.
+
+relation is its name with its schema: a table, view or foreign table with a column id of type text and a column attrs of type jsonb, as the Stripe foreign data wrapper of Supabase Wrappers has. Null takes it away. What is not found there, or cannot be read, goes on the queue. Called by a superuser, whose view billing.refetch_source reads the relation for the extension. What does not exist or does not fit: 22023.
+
+Example: SELECT billing.set_refetch_source('stripe.subscriptions');$$;

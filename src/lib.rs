@@ -14,6 +14,7 @@ mod pg;
 mod plans;
 mod settings;
 mod signatures;
+mod subscriptions;
 mod webhooks;
 
 #[cfg(any(test, feature = "pg_test"))]
@@ -35,6 +36,7 @@ pgrx::extension_sql_file!("../sql/webhooks.sql", name = "webhooks");
 pgrx::extension_sql_file!("../sql/packs.sql", name = "packs");
 pgrx::extension_sql_file!("../sql/plans.sql", name = "plans");
 pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = ["customers"]);
+pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
@@ -82,9 +84,16 @@ pgrx::extension_sql_file!(
         payments::start_subscription_payment,
         payments::verify_subscription_payment,
         payments::subscription_payment_status,
+        subscriptions::apply_subscription_update,
+        subscriptions::can_transition_subscription,
+        subscriptions::subscription_status,
+        subscriptions::my_subscription,
+        subscriptions::has_active_subscription,
+        subscriptions::pending_refetches,
         "customers",
         "charges",
         "credits",
+        "subscriptions",
         "reconcile",
     ]
 );

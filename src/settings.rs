@@ -43,6 +43,16 @@ pub enum WebhookMode {
     off,
 }
 
+/// When the truth on a subscription is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types)]
+pub enum Refetch {
+    /// When an event cannot be applied as it is.
+    conflict,
+    /// At every subscription event.
+    always,
+}
+
 static TOLERANCE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_TOLERANCE_SECONDS);
 static CLAIM_LEASE_SECONDS: GucSetting<i32> = GucSetting::<i32>::new(300);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(10);
@@ -52,6 +62,7 @@ static PAYLOAD_RETENTION: GucSetting<PayloadRetention> =
 static ACCEPTED_MODE: GucSetting<ModeSetting> = GucSetting::<ModeSetting>::new(ModeSetting::any);
 static WEBHOOK_MODE: GucSetting<WebhookMode> = GucSetting::<WebhookMode>::new(WebhookMode::process);
 static E2E_TEST_MODE: GucSetting<bool> = GucSetting::<bool>::new(false);
+static REFETCH: GucSetting<Refetch> = GucSetting::<Refetch>::new(Refetch::conflict);
 static EXTERNAL_IDS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Seconds that a signature's time may be away from now.
@@ -96,6 +107,11 @@ pub fn accepted_mode() -> AcceptedMode {
         ModeSetting::live => AcceptedMode::Live,
         ModeSetting::test => AcceptedMode::Test,
     }
+}
+
+/// Whether every subscription event asks for the truth.
+pub fn refetch_always() -> bool {
+    REFETCH.get() == Refetch::always
 }
 
 /// Whether texts of no other kind are user ids.
@@ -180,6 +196,14 @@ pub fn register() {
         c"Whether events of test mode come in without a signature, as long as none of live mode was stored.",
         c"",
         &E2E_TEST_MODE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"billing_rpc.refetch",
+        c"When the truth on a subscription is asked for: on a conflict, or at every event.",
+        c"",
+        &REFETCH,
         GucContext::Suset,
         GucFlags::default(),
     );

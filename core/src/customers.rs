@@ -1,5 +1,6 @@
 //! Who is meant: kinds of identifiers, and what registering them does.
 
+use crate::json::Object;
 use crate::outcome::{Detail, Refusal, invalid};
 use crate::text::{MAX_REFERENCE_BYTES, is_blank, is_solid};
 
@@ -85,6 +86,15 @@ impl<'a> Identifier<'a> {
         Err(Unusable::Malformed)
     }
 
+    /// The end user of a JWT's `sub`. Only an id of the application's own names one: an e-mail or a
+    /// provider code in a token is a claim that nobody has checked.
+    pub fn of_subject(sub: &'a str, external_ids: bool) -> Option<Identifier<'a>> {
+        match Identifier::classify(Some(sub), external_ids).ok()? {
+            id @ (Identifier::UserId(_) | Identifier::LegacyId(_) | Identifier::External(_)) => Some(id),
+            Identifier::Email(_) | Identifier::StripeCustomer(_) | Identifier::PaystackCustomer(_) => None,
+        }
+    }
+
     /// The kind's name, as in `user_resolution.kind`.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -95,6 +105,15 @@ impl<'a> Identifier<'a> {
             Identifier::Email(_) => "email",
             Identifier::External(_) => "external",
         }
+    }
+}
+
+/// The `sub` of a request: of the JSON object of all claims, else, where there is none, the single claim
+/// as older versions of PostgREST set it.
+pub fn jwt_subject(claims: Option<&str>, sub: Option<&str>) -> Option<String> {
+    match claims.filter(|claims| !is_blank(claims)) {
+        Some(claims) => Object::parse(claims)?.text("sub").map(|sub| sub.into_owned()),
+        None => sub.filter(|sub| !is_blank(sub)).map(str::to_owned),
     }
 }
 
@@ -445,6 +464,35 @@ mod tests {
         match Identifier::classify(Some(text), false) {
             Ok(identifier) => identifier.kind(),
             Err(unusable) => unusable.kind(),
+        }
+    }
+
+    #[test]
+    fn who_a_token_is_about() {
+        let of = |claims, sub| jwt_subject(claims, sub);
+        assert_eq!(of(Some(r#"{"sub": "7", "role": "x"}"#), Some("8")).as_deref(), Some("7"));
+        assert_eq!(of(Some("{}"), Some("8")), None, "claims without a sub are about nobody");
+        assert_eq!(of(Some(r#"{"sub": 7}"#), None), None);
+        assert_eq!(of(Some("no json"), Some("8")), None);
+        assert_eq!(of(Some(""), Some("8")).as_deref(), Some("8"));
+        assert_eq!(of(None, Some("8")).as_deref(), Some("8"));
+        assert_eq!(of(None, Some("")), None);
+        assert_eq!(of(None, None), None);
+    }
+
+    #[test]
+    fn only_own_ids_are_end_users() {
+        assert_eq!(Identifier::of_subject("7", false), Some(Identifier::LegacyId(7)));
+        assert!(matches!(
+            Identifier::of_subject("11111111-1111-1111-1111-111111111111", false),
+            Some(Identifier::UserId(_))
+        ));
+        assert_eq!(Identifier::of_subject("user_2x", true), Some(Identifier::External("user_2x")));
+        for sub in ["user_2x", "a@b.de", "cus_1", "CUS_1", "", "null", " 7"] {
+            assert_eq!(Identifier::of_subject(sub, false), None, "{sub}");
+        }
+        for sub in ["a@b.de", "cus_1", "CUS_1", "a b"] {
+            assert_eq!(Identifier::of_subject(sub, true), None, "{sub}");
         }
     }
 

@@ -212,6 +212,14 @@ details! {
     GatewayStatusBlank = "gateway_status_blank", "The gateway's status is only white space.";
     PaidAtInfinite = "paid_at_infinite", "A time of payment is a finite time; leave it out for now.";
     SubscriptionEndOverflow = "subscription_end_overflow", "The subscription's end would be later than a timestamp can say.";
+    // subscriptions
+    StaleEvent = "stale_event", "Something newer was applied before, or of the same second something further on.";
+    TransitionNotAllowed = "transition_not_allowed", "The subscription's status cannot become that one.";
+    CustomerUnlinked = "customer_unlinked", "It is stored; nobody here has its provider code yet.";
+    ObservedAtInfinite = "observed_at_infinite", "The time of an observation is finite.";
+    NothingToDo = "nothing_to_do", "The event calls for nothing that is not done.";
+    NotASubscriptionInvoice = "not_a_subscription_invoice", "The invoice is not for a subscription.";
+    SubscriptionPayment = "subscription_payment", "The refund is of a subscription payment, which gave no credits.";
 }
 
 #[cfg(test)]

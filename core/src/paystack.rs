@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::charges::Report;
 use crate::checkout::{Buyer, Goods, Order, Purchase, count};
+use crate::credits::account::Micros;
 use crate::credits::{Money, RESERVED_KEY_PREFIX, Source};
 use crate::json::{Object, Value};
 use crate::outcome::{Detail, Reason, Refusal};
@@ -156,6 +157,27 @@ pub fn refund(data: &Object, event_id: &str) -> Result<(String, Report), Detail>
     read().ok_or(Detail::ObjectMalformed)
 }
 
+/// What a subscription's invoice says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionInvoice {
+    /// `SUB_...`
+    pub subscription_id: String,
+    /// Whether it is paid; none where it says neither.
+    pub paid: bool,
+    /// The end of the period that it is for.
+    pub period_end: Option<Micros>,
+}
+
+/// Reads the `data` of an `invoice.update` or `invoice.payment_failed`; none for invoices of other things.
+pub fn invoice(data: &Object) -> Option<SubscriptionInvoice> {
+    let subscription = data.object("subscription")?;
+    let code = subscription.text("subscription_code");
+    let subscription_id = reference(code.filter(|code| is_solid(code)))?;
+    let paid = data.get("paid").is_some_and(|paid| paid.boolean() == Some(true) || paid.integer() == Some(1));
+    let period_end = data.text("period_end").and_then(|text| time::parse(&text));
+    Some(SubscriptionInvoice { subscription_id, paid, period_end })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +317,29 @@ mod tests {
             r#"{"transaction_reference":"T1","amount":"5.5"}"#,
         ] {
             assert_eq!(read(json), Err(Detail::ObjectMalformed), "{json}");
+        }
+    }
+
+    #[test]
+    fn invoices() {
+        let read = |json: &str| invoice(&Object::parse(json).unwrap());
+        let paid = read(
+            r#"{"paid":true,"period_end":"2000-01-01T00:00:01.000Z","subscription":{"subscription_code":"SUB_1"}}"#,
+        );
+        let expected = SubscriptionInvoice {
+            subscription_id: "SUB_1".to_owned(),
+            paid: true,
+            period_end: Some(1_000_000),
+        };
+        assert_eq!(paid, Some(expected));
+        for (word, paid) in
+            [("1", true), ("0", false), ("false", false), ("null", false), ("\"true\"", false)]
+        {
+            let json = format!(r#"{{"paid":{word},"subscription":{{"subscription_code":"SUB_1"}}}}"#);
+            assert_eq!(read(&json).map(|invoice| (invoice.paid, invoice.period_end)), Some((paid, None)));
+        }
+        for json in ["{}", r#"{"subscription":{}}"#, r#"{"subscription":{"subscription_code":7}}"#] {
+            assert_eq!(read(json), None, "{json}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::json::Object;
 use crate::outcome::{Detail, Reason, Refusal, invalid};
 use crate::text::{self, MAX_REFERENCE_BYTES, is_blank};
-use crate::{charges, checkout, paystack};
+use crate::{charges, checkout, invoices, paystack};
 
 /// A provider whose webhooks are verified and processed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,12 @@ pub enum Topic {
     Customer,
     /// A Stripe customer deleted.
     CustomerDeleted,
+    /// A subscription, Stripe's or Paystack's.
+    Subscription,
+    /// An invoice that was paid, or whose payment failed.
+    Invoice,
+    /// A payment of a Stripe invoice.
+    InvoicePayment,
     /// A Paystack transaction that succeeded.
     Transaction,
     /// A Paystack refund that was paid out.
@@ -56,6 +62,21 @@ impl Topic {
             (Provider::Stripe, "customer.deleted") => Some(Topic::CustomerDeleted),
             (Provider::Stripe, _) if checkout::is_told_by(event_type) => Some(Topic::Checkout),
             (Provider::Stripe, _) if charges::is_reported_by(event_type) => Some(Topic::Charge),
+            (
+                Provider::Stripe,
+                "customer.subscription.created"
+                | "customer.subscription.updated"
+                | "customer.subscription.deleted"
+                | "customer.subscription.paused"
+                | "customer.subscription.resumed",
+            ) => Some(Topic::Subscription),
+            (Provider::Stripe, "invoice_payment.paid") => Some(Topic::InvoicePayment),
+            (Provider::Stripe, _) if invoices::Settled::of(event_type).is_some() => Some(Topic::Invoice),
+            (
+                Provider::Paystack,
+                "subscription.create" | "subscription.not_renew" | "subscription.disable",
+            ) => Some(Topic::Subscription),
+            (Provider::Paystack, "invoice.update" | "invoice.payment_failed") => Some(Topic::Invoice),
             (Provider::Paystack, "charge.success") => Some(Topic::Transaction),
             (Provider::Paystack, "refund.processed") => Some(Topic::Refund),
             _ => None,

@@ -63,28 +63,37 @@ pub fn tie(client: &Client, source: &Source, amount_minor: Option<i64>) -> Resul
     Ok(Some(locked))
 }
 
-/// The same for a session that this event does not credit. A call may be crediting it right now, without
-/// a row in common with the charge: each looks for what the other wrote, and the gate makes one wait.
+/// The same for a session or invoice that this event does not credit; whether that is new. Somebody may be
+/// crediting it right now, without a row in common with the charge: each looks for what the other wrote,
+/// and the gate makes one wait.
 pub fn tie_uncredited(
     client: &Client,
     source: &Source,
     origin: Origin,
-) -> Result<std::result::Result<(), Refusal>> {
+) -> Result<std::result::Result<bool, Refusal>> {
     pg::gate(gate(&source.source_ref), Sharing::Exclusive);
-    if pg::keeps_one_snapshot() {
-        let rival = pg::read_latest(|latest| store::is_credited(latest, &source.source_ref))?;
-        if rival && !store::is_credited(client, &source.source_ref)? {
-            return Err(Error::ConcurrentUpdate);
-        }
+    let entries = |client: &Client| store::entries_of(client, &source.source_ref, None);
+    if pg::keeps_one_snapshot() && pg::read_latest(entries)? != entries(client)? {
+        return Err(Error::ConcurrentUpdate);
     }
-    match tie(client, source, None)? {
-        Some(locked) => Ok(settle(client, Provider::Stripe, &locked, origin)?.map(|_| ())),
-        None => Ok(Ok(())),
+    let Some(payment_ref) = source.payment_ref.as_deref() else { return Ok(Ok(false)) };
+    let mut locked = lock(client, payment_ref, Some(&source.source_ref))?;
+    let new = locked.new || store::tie(client, payment_ref, &source.source_ref)?;
+    if new {
+        locked.source_ref = Some(source.source_ref.clone());
     }
+    Ok(settle(client, Provider::Stripe, &locked, origin)?.map(|_| new))
 }
 
-/// The charges that events tied to a session which a call is about to credit, locked.
-pub fn lock_of_session(client: &Client, source_ref: &str, payments: Vec<String>) -> Result<Vec<Locked>> {
+/// The charges that events tied to a session or invoice which is about to be credited, locked.
+pub fn lock_of_source(client: &Client, source_ref: &str) -> Result<Vec<Locked>> {
+    pg::gate(gate(source_ref), Sharing::Shared);
+    let payments = store::payments_of(client, source_ref)?;
+    lock_tied(client, source_ref, payments)
+}
+
+/// The same where the gate is passed and the payments are known.
+pub fn lock_tied(client: &Client, source_ref: &str, payments: Vec<String>) -> Result<Vec<Locked>> {
     if pg::keeps_one_snapshot() {
         let latest = pg::read_latest(|latest| store::payments_of(latest, source_ref))?;
         if latest.len() != payments.len() {

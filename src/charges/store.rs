@@ -27,11 +27,17 @@ statements! {
          WHERE payment_ref = $1 RETURNING payment_ref";
     PAYMENTS_OF(TEXTOID) =
         "SELECT payment_ref FROM billing.charges WHERE source_ref = $1 ORDER BY payment_ref";
-    IS_CREDITED(TEXTOID) = "SELECT entry_id FROM billing.ledger WHERE source_ref = $1";
     ENTRIES(TEXTOID, TEXTOID) =
-        "SELECT entry_id FROM billing.ledger WHERE source_ref = $1
+        "SELECT customer_id, credit_type, entry_id FROM billing.ledger WHERE source_ref = $1
          UNION ALL
-         SELECT entry_id FROM billing.ledger WHERE source_ref = $2 AND $2 IS DISTINCT FROM $1";
+         SELECT customer_id, credit_type, entry_id FROM billing.ledger
+         WHERE source_ref = $2 AND $2 IS DISTINCT FROM $1
+         ORDER BY customer_id, credit_type, entry_id";
+    // The grants of an invoice: '#' and '$' are neighbours, and sources are compared by bytes.
+    INVOICE_ENTRIES(TEXTOID) =
+        "SELECT customer_id, credit_type, entry_id FROM billing.ledger
+         WHERE source_ref >= $1 || '#' AND source_ref < $1 || '$'
+         ORDER BY customer_id, credit_type, entry_id";
 }
 
 /// Inserts the charge's row; whether it was not there.
@@ -96,14 +102,21 @@ pub fn payments_of(client: &Client, source_ref: &str) -> Result<Vec<String>> {
     PAYMENTS_OF.with(|s| s.run(client, &[source_ref.into()]))?.all(|row| row.get(1))
 }
 
-/// Whether the very source is credited.
-pub fn is_credited(client: &Client, source_ref: &str) -> Result<bool> {
-    Ok(IS_CREDITED.with(|s| s.run(client, &[source_ref.into()]))?.len() > 0)
+/// The entries of a source, in the order of locking: of an invoice those of all its plans.
+pub fn entries_of(client: &Client, source_ref: &str, itself: Option<&str>) -> Result<Vec<i64>> {
+    let rows = if source_ref.starts_with("stripe:in_") {
+        INVOICE_ENTRIES.with(|s| s.run(client, &[source_ref.into()]))
+    } else {
+        ENTRIES.with(|s| s.run(client, &[source_ref.into(), itself.into()]))
+    };
+    rows?.all(|row| row.get(3))
 }
 
 /// The entries that the charge paid for: by what it is tied to, or by the payment itself as the source.
 pub fn entries(client: &Client, provider: Provider, locked: &Locked) -> Result<Vec<i64>> {
     let itself = format!("{}:{}", provider.as_str(), locked.payment_ref);
-    let arguments = [locked.source_ref.as_deref().into(), itself.as_str().into()];
-    ENTRIES.with(|s| s.run(client, &arguments))?.all(|row| row.get(1))
+    match &locked.source_ref {
+        Some(source_ref) => entries_of(client, source_ref, Some(&itself)),
+        None => entries_of(client, &itself, None),
+    }
 }

@@ -22,6 +22,7 @@ pub struct Locked<'a> {
     before: i64,
     ended_holds: Vec<Uuid>,
     write_offs: Vec<WriteOff>,
+    ended_lots: Vec<i64>,
 }
 
 impl<'a> Locked<'a> {
@@ -47,12 +48,18 @@ impl<'a> Locked<'a> {
         let mut account = load(client, key, row, at)?;
         let (ended_holds, write_offs) = account.settle(at.micros());
         let (before, hold_count) = (row.balance, row.hold_count);
-        Ok(Locked { key, account, at, hold_count, before, ended_holds, write_offs })
+        Ok(Locked { key, account, at, hold_count, before, ended_holds, write_offs, ended_lots: Vec::new() })
     }
 
     /// The balance as the row has it.
     pub const fn before(&self) -> i64 {
         self.before
+    }
+
+    /// Ends lots before their time.
+    pub fn end_lots(&mut self, lot_ids: Vec<i64>) {
+        self.write_offs.extend(self.account.end_lots(&lot_ids, self.at.micros()));
+        self.ended_lots = lot_ids;
     }
 
     /// What settling writes off.
@@ -63,6 +70,7 @@ impl<'a> Locked<'a> {
     /// Writes what settling and the call did to holds and lots; entries and balance are the caller's.
     pub fn write_holds_and_lots(&self, client: &Client) -> Result<()> {
         store::expire_holds(client, &self.ended_holds, self.at)?;
+        store::end_lots(client, &self.ended_lots, self.at)?;
         store::update_lots(client, &self.account)
     }
 

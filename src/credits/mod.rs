@@ -225,22 +225,34 @@ fn apply(client: &Client, request: &Request, metadata: Option<&JsonbArgument>) -
         // By this very request, if the rival that was waited for was one.
         return standing(client, request, &person)?.ok_or(Error::BrokenInvariant);
     }
-    write(client, request, &person, &charges, Origin::default(), metadata, made)
+    let posting = Posting { metadata, ..Posting::of(request, &charges, Origin::default()) };
+    write(client, &posting, &person, made)
 }
 
-/// Applies the purchase of an event, its charge tied and locked before.
+/// Applies the purchase of an event, found uncredited just before, its charge tied and locked: the key
+/// is derived from the source, so that one look was enough, and the unique indexes decide the rest.
 pub fn apply_event(
     client: &Client,
     request: &Request,
+    person: &Person,
     charge: Option<charges::Locked>,
     origin: Origin,
 ) -> Result<CreditOutcome> {
-    let person = customers::find(client, &request.user)?;
-    if let Some(outcome) = standing(client, request, &person)? {
-        return Ok(outcome);
-    }
     let charges: Vec<charges::Locked> = charge.into_iter().collect();
-    write(client, request, &person, &charges, origin, None, Made::default())
+    write(client, &Posting::of(request, &charges, origin), person, Made::default())
+}
+
+/// Grants what a paid period of a plan includes, in the same way; it ends the plan's former lot.
+pub fn apply_period(
+    client: &Client,
+    request: &Request,
+    person: &Person,
+    charges: &[charges::Locked],
+    origin: Origin,
+    plan: &str,
+) -> Result<CreditOutcome> {
+    let posting = Posting { ends_lots_of: Some(plan), ..Posting::of(request, charges, origin) };
+    write(client, &posting, person, Made::default())
 }
 
 /// The entry that credited an event's source already, whoever told of it.
@@ -258,7 +270,7 @@ fn lock_charges<'a>(
     let Some(payment_ref) = source.payment_ref.as_deref() else {
         pg::gate(gate(&source.source_ref), pg::Sharing::Shared);
         let sourced = store::by_source(client, source)?;
-        let charges = charges::lock_of_session(client, &source.source_ref, sourced.payments)?;
+        let charges = charges::lock_tied(client, &source.source_ref, sourced.payments)?;
         return Ok((charges, sourced.entry.is_some()));
     };
     let charge = charges::lock(client, payment_ref, Some(&source.source_ref))?;
@@ -266,26 +278,36 @@ fn lock_charges<'a>(
     Ok((vec![charge], store::by_source(client, source)?.entry.is_some()))
 }
 
+/// A request with all that goes with it.
+struct Posting<'a> {
+    request: &'a Request<'a>,
+    /// What it was paid with, locked.
+    charges: &'a [charges::Locked],
+    origin: Origin<'a>,
+    metadata: Option<&'a JsonbArgument>,
+    /// The plan whose former lot ends with it.
+    ends_lots_of: Option<&'a str>,
+}
+
+impl<'a> Posting<'a> {
+    const fn of(request: &'a Request<'a>, charges: &'a [charges::Locked], origin: Origin<'a>) -> Posting<'a> {
+        Posting { request, charges, origin, metadata: None, ends_lots_of: None }
+    }
+}
+
 /// The one way that purchases, grants and spends are written.
-fn write(
-    client: &Client,
-    request: &Request,
-    person: &Person,
-    charges: &[charges::Locked],
-    origin: Origin,
-    metadata: Option<&JsonbArgument>,
-    mut made: Made,
-) -> Result<CreditOutcome> {
+fn write(client: &Client, posting: &Posting, person: &Person, mut made: Made) -> Result<CreditOutcome> {
+    let request = posting.request;
     let mut customer_id = None;
     let entered = match admit(client, request, person, &mut made)? {
         Err(refusal) => Entered::Refused(refusal),
         Ok(id) => {
             customer_id = Some(id);
-            enter(client, request, origin, metadata, id, &mut made)?
+            enter(client, posting, id, &mut made)?
         }
     };
     if let Entered::Applied(outcome) = entered {
-        undo_contested(client, &outcome, charges, origin)?;
+        undo_contested(client, &outcome, posting)?;
         return Ok(outcome);
     }
     take_back(client, request, customer_id, &made)?;
@@ -299,16 +321,12 @@ fn write(
 }
 
 /// A purchase that was refunded or disputed before it came here is undone with it.
-fn undo_contested(
-    client: &Client,
-    outcome: &CreditOutcome,
-    charges: &[charges::Locked],
-    origin: Origin,
-) -> Result<()> {
-    for charge in charges.iter().filter(|charge| charge.charge.is_contested()) {
+fn undo_contested(client: &Client, outcome: &CreditOutcome, posting: &Posting) -> Result<()> {
+    for charge in posting.charges.iter().filter(|charge| charge.charge.is_contested()) {
         if let Some(entry) = &outcome.entry {
             // Just credited, so there is nothing to give back that could be too much.
-            undo(client, entry.entry_id, &charge.charge, origin)?.map_err(|_| Error::BrokenInvariant)?;
+            undo(client, entry.entry_id, &charge.charge, posting.origin)?
+                .map_err(|_| Error::BrokenInvariant)?;
         }
     }
     Ok(())
@@ -344,14 +362,8 @@ enum Entered {
 }
 
 /// Locks the balance, decides, writes the entry and the balance.
-fn enter(
-    client: &Client,
-    request: &Request,
-    origin: Origin,
-    metadata: Option<&JsonbArgument>,
-    customer_id: Uuid,
-    made: &mut Made,
-) -> Result<Entered> {
+fn enter(client: &Client, posting: &Posting, customer_id: Uuid, made: &mut Made) -> Result<Entered> {
+    let request = posting.request;
     let key = AccountKey { customer_id, credit_type: &request.credit_type };
     let mut locked = match Locked::open(client, key)? {
         Some(locked) => locked,
@@ -364,6 +376,10 @@ fn enter(
     // The ledger's own index does not know the keys of holds.
     if locked.hold_count > 0 && store::is_hold_key(client, &request.idempotency_key)? {
         return Ok(Entered::Conflict);
+    }
+    if let Some(plan) = posting.ends_lots_of {
+        let until = request.terms.expires_at.map(Time::of_micros);
+        locked.end_lots(store::lots_of_plan(client, key, plan, until)?);
     }
     let parts = match change(&mut locked, request) {
         Ok(parts) => parts,
@@ -381,8 +397,8 @@ fn enter(
         fingerprint: request.fingerprint(&customer_id),
         money: request.money.as_ref(),
         source: request.source.as_ref(),
-        origin,
-        metadata: metadata.map(JsonbArgument::datum),
+        origin: posting.origin,
+        metadata: posting.metadata.map(JsonbArgument::datum),
         reverses: None,
         shortfall: None,
     };

@@ -1,7 +1,7 @@
 //! People: SQL entry points, and how identifiers become customers.
 
 use billing_core::customers::{
-    Amendment, Identifier, ProviderCode, RawRegistration, Registration, RegistrationPlan, Uuid,
+    Amendment, Identifier, ProviderCode, RawRegistration, Registration, RegistrationPlan, Uuid, jwt_subject,
     plan_registration,
 };
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
@@ -11,7 +11,7 @@ use pgrx::{Uuid as PgUuid, pg_sys};
 
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, Row, RowWriter};
-use crate::{settings, webhooks};
+use crate::{settings, subscriptions, webhooks};
 
 mod store;
 
@@ -61,6 +61,31 @@ pub enum Person {
     New(Registration),
     /// Nobody, and nobody to be made.
     Unknown,
+}
+
+/// The customer whom a reading call asks for; none for bad input and unknown users.
+pub fn known(client: &Client, user_id: Option<&str>) -> Result<Option<Uuid>> {
+    match Identifier::classify(user_id, external_ids()) {
+        Ok(identifier) => found(client, &identifier),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The customer who makes the request, by its JWT; none for anybody else.
+pub fn end_user(client: &Client) -> Result<Option<Uuid>> {
+    let (claims, sub) = store::jwt(client)?;
+    let Some(sub) = jwt_subject(claims.as_deref(), sub.as_deref()) else { return Ok(None) };
+    match Identifier::of_subject(&sub, external_ids()) {
+        Some(identifier) => found(client, &identifier),
+        None => Ok(None),
+    }
+}
+
+fn found(client: &Client, identifier: &Identifier) -> Result<Option<Uuid>> {
+    Ok(match find(client, identifier)? {
+        Person::Known(customer_id) => Some(customer_id),
+        Person::New(_) | Person::Unknown => None,
+    })
 }
 
 /// Finds who is meant.
@@ -292,6 +317,7 @@ fn settle(client: &Client, given: &Registration) -> Result<Result<Registered, De
                 if let Some(customer_id) = store::claim(client, given)? {
                     let codes = [&given.stripe_customer_id, &given.paystack_customer_code];
                     let codes = codes.into_iter().flatten().cloned().collect();
+                    let codes = attach_waiting(client, customer_id, codes)?;
                     return Ok(Ok(Registered { customer_id, changed: true, codes }));
                 }
             }
@@ -303,13 +329,23 @@ fn settle(client: &Client, given: &Registration) -> Result<Result<Registered, De
                     && owners.first().is_some_and(|owner| owner.customer_id == customer_id)
                     && amend(client, customer_id, &amendment)?
                 {
-                    let codes = amendment.codes();
+                    let codes = attach_waiting(client, customer_id, amendment.codes())?;
                     return Ok(Ok(Registered { customer_id, changed: true, codes }));
                 }
             }
         }
     }
     Err(Error::BrokenInvariant)
+}
+
+/// Gives the customer the subscriptions that wait for the codes just linked; in one order, because two
+/// who link the same codes meet at each.
+fn attach_waiting(client: &Client, customer_id: Uuid, mut codes: Vec<String>) -> Result<Vec<String>> {
+    codes.sort_unstable();
+    for code in &codes {
+        subscriptions::attach(client, code, customer_id)?;
+    }
+    Ok(codes)
 }
 
 /// Gives a locked customer what is new; false if somebody else got one of the identifiers first.
@@ -357,6 +393,7 @@ fn link_known(client: &Client, customer_id: Uuid, code: ProviderCode) -> Result<
         if let RegistrationPlan::Amend(amendment) = plan_registration(&wanted, &[owner])
             && amend(client, customer_id, &amendment)?
         {
+            attach_waiting(client, customer_id, amendment.codes())?;
             return Ok(Link::Made(customer_id));
         }
     }

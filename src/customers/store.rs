@@ -53,6 +53,9 @@ statements! {
         "INSERT INTO billing.customer_aliases (customer_id, code) VALUES ($1, $2)
          ON CONFLICT DO NOTHING RETURNING code";
     DELETE_ALIASES(UUIDOID) = "DELETE FROM billing.customer_aliases WHERE customer_id = $1";
+    JWT() =
+        "SELECT pg_catalog.current_setting('request.jwt.claims', true),
+                pg_catalog.current_setting('request.jwt.claim.sub', true)";
     USER_BY_UUID(UUIDOID) =
         "SELECT u.id::text, u.email FROM billing.application_users u WHERE u.id = $1";
     USER_BY_INTEGER(INT8OID) =
@@ -114,6 +117,12 @@ pub fn owners(client: &Client, given: &Registration) -> Result<Vec<Customer>> {
             aliases: row.get(8)?,
         })
     })
+}
+
+/// What PostgREST tells of the request's token: all claims as JSON, and `sub` alone as older versions do.
+pub fn jwt(client: &Client) -> Result<(Option<String>, Option<String>)> {
+    let row = JWT.with(|s| s.run(client, &[]))?.first(|row| Ok((row.maybe(1)?, row.maybe(2)?)))?;
+    row.ok_or(Error::BrokenInvariant)
 }
 
 /// Locks the customer's row against other changes of its identifiers.

@@ -16,10 +16,6 @@ use crate::plans;
 mod store;
 
 pub use store::is_started;
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(unused_imports, reason = "for the status of a customer's subscription")
-)]
 pub use store::running;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -126,10 +122,6 @@ fn replay(client: &Client, request: &Start, person: &Person, payment: Payment) -
 }
 
 /// What an event says of a payment: its success; none if no payment of that reference was started here.
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for the events that name a payment")
-)]
 pub fn verify_from_event(
     client: &Client,
     reference: &str,

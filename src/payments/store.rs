@@ -144,10 +144,6 @@ pub struct Running {
 }
 
 /// The customer's verified payments whose end lies ahead, the latest end first.
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for the status of a customer's subscription")
-)]
 pub fn running(client: &Client, customer_id: Uuid, now: Time) -> Result<Vec<Running>> {
     let arguments = [PgUuid::from_bytes(customer_id).into(), now.timestamp().into()];
     RUNNING.with(|s| s.run(client, &arguments))?.all(|row| {

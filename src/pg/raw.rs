@@ -287,6 +287,15 @@ pub fn application_user_id_type() -> Option<pg_sys::Oid> {
     }
 }
 
+/// Whether `billing.refetch_source` is there.
+pub fn refetch_source_is_set() -> bool {
+    // SAFETY: lookups in the system caches with valid C strings; a missing name gives InvalidOid.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"billing".as_ptr(), true);
+        pg_sys::get_relname_relid(c"refetch_source".as_ptr(), schema) != pg_sys::InvalidOid
+    }
+}
+
 /// A `jsonb` argument: its text to look at, its datum to be stored as it came.
 pub struct JsonbArgument {
     datum: pg_sys::Datum,

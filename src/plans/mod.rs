@@ -10,10 +10,6 @@ use crate::pg::{self, Client};
 
 mod store;
 
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(unused_imports, reason = "for the events that name a price id")
-)]
 pub use store::by_price;
 pub use store::{after, by_name};
 

@@ -71,10 +71,6 @@ pub fn by_name(client: &Client, plan: &str) -> Result<Option<Plan>> {
 }
 
 /// The plan that a provider's price id stands for.
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for the events that name a price id")
-)]
 pub fn by_price(client: &Client, price_id: &str) -> Result<Option<Plan>> {
     BY_PRICE.with(|s| s.run(client, &[price_id.into()]))?.first(read)
 }

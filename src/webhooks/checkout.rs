@@ -15,8 +15,8 @@ use crate::charges;
 use crate::credits::{self, CreditOutcome, Origin};
 use crate::customers::{self, Link, Person};
 use crate::error::Result;
-use crate::packs;
 use crate::pg::{Client, Time};
+use crate::{packs, payments};
 
 /// Judges a Stripe session's event by the steps of the contract: paid, what, whose, price, link.
 pub fn session(client: &Client, event: &Event, object: &Object, origin: Origin) -> Result<Judged> {
@@ -39,8 +39,11 @@ pub fn session(client: &Client, event: &Event, object: &Object, origin: Origin) 
     }
 }
 
-/// Judges a Paystack transaction as a checkout.
-pub fn transaction(client: &Client, data: &Object, origin: Origin) -> Result<Judged> {
+/// Judges a Paystack transaction: the payment of a subscription that was started here, else as a checkout.
+pub fn transaction(client: &Client, event: &Event, data: &Object, origin: Origin) -> Result<Judged> {
+    if let Some(verified) = verify_payment(client, event, data)? {
+        return Ok(verified);
+    }
     let charge = match paystack::charge(data) {
         Some((source, amount_minor)) => charges::tie(client, &source, amount_minor)?,
         None => None,
@@ -57,6 +60,28 @@ pub fn transaction(client: &Client, data: &Object, origin: Origin) -> Result<Jud
             Ok(refused(refusal))
         }
     }
+}
+
+/// Verifies the payment that was started with the transaction's reference; none if none was.
+fn verify_payment(client: &Client, event: &Event, data: &Object) -> Result<Option<Judged>> {
+    let Some(reference) = paystack::transaction_reference(data).filter(|_| paystack::succeeded(data)) else {
+        return Ok(None);
+    };
+    if !payments::is_started(client, &reference)? {
+        return Ok(None);
+    }
+    let Ok(Some(paid)) = paystack::paid(data) else {
+        return Ok(Some(Err(Detail::ObjectMalformed.into())));
+    };
+    let paid_at = event.created.and_then(Time::of_unix);
+    let outcome =
+        payments::verify_from_event(client, &reference, paid.amount_minor, &paid.currency, paid_at)?;
+    Ok(outcome.map(|outcome| match (outcome.reason, outcome.detail) {
+        (Reason::Applied | Reason::Replay, detail) => {
+            Ok(Effect { reason: outcome.reason, detail, ..Effect::applied() })
+        }
+        (_, detail) => Err(detail.unwrap_or(Detail::InternalError).into()),
+    }))
 }
 
 /// Credits the purchase, its charge tied and locked before.
@@ -96,7 +121,7 @@ fn buy(
         _ => None,
     };
     let request = purchase.request(identifier, credits, credit_type, terms);
-    let credited = credits::apply_event(client, &request, charge, origin)?;
+    let credited = credits::apply_event(client, &request, &person, charge, origin)?;
     let after = match (&person, &credited.entry) {
         // Somebody new is made by being credited, and linked only then.
         (Person::New(_), Some(entry)) if credited.reason == Reason::Applied => {

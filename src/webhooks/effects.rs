@@ -2,15 +2,16 @@
 
 use billing_core::checkout::Buyer;
 use billing_core::customers::Identifier;
+use billing_core::json::Object;
 use billing_core::outcome::{Detail, Reason, Refusal};
-use billing_core::webhooks::{Event, Topic};
+use billing_core::webhooks::{Event, Provider, Topic};
 
-use super::{checkout, refunds, store};
+use super::{checkout, invoices, refunds, store};
 use crate::credits::{Origin, Shown};
 use crate::customers::{self, Link, Person};
 use crate::error::Result;
 use crate::pg::Client;
-use crate::settings;
+use crate::{settings, subscriptions};
 
 /// What an event's processing did.
 #[derive(Debug)]
@@ -93,11 +94,31 @@ pub fn apply(client: &Client, event: &Event) -> Result<Judged> {
     let origin = Origin { event: Some(&source), livemode: event.livemode };
     match topic {
         Topic::Checkout => checkout::session(client, event, object, origin),
-        Topic::Transaction => checkout::transaction(client, object, origin),
+        Topic::Transaction => checkout::transaction(client, event, object, origin),
         Topic::Charge | Topic::Refund => refunds::apply(client, event, object, origin),
         Topic::Customer => link_only(client, &billing_core::checkout::buyer_of_customer(object)),
         Topic::CustomerDeleted => Ok(Ok(Effect::ignored(Detail::CustomerKept))),
+        Topic::Subscription => subscription(client, event, object),
+        Topic::InvoicePayment => invoices::payment(client, object, origin),
+        Topic::Invoice => match event.provider {
+            Provider::Stripe => invoices::settled(client, event, object, origin),
+            Provider::Paystack => invoices::of_paystack(client, event, object),
+        },
     }
+}
+
+fn subscription(client: &Client, event: &Event, object: &Object) -> Result<Judged> {
+    let (event_type, livemode) = (&event.summary.event_type, event.livemode);
+    let effect = match event.provider {
+        Provider::Stripe => subscriptions::apply_event(client, event_type, object, event.created, livemode)?,
+        Provider::Paystack => subscriptions::apply_paystack(client, event_type, object, livemode)?,
+    };
+    Ok(effect.map_err(Setback::from).map(|effect| Effect {
+        reason: effect.reason,
+        detail: effect.detail,
+        entry: None,
+        linked: effect.linked,
+    }))
 }
 
 /// The first of the identifiers that names somebody, or somebody to be made.

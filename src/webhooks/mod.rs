@@ -15,6 +15,7 @@ mod checkout;
 mod claims;
 mod delivery;
 mod effects;
+mod invoices;
 mod refunds;
 mod retries;
 mod store;

@@ -1,14 +1,16 @@
 //! Refunds and disputes: what an event reports of a charge, and what that undoes.
 
+use billing_core::credits::Source;
 use billing_core::json::Object;
 use billing_core::outcome::Detail;
 use billing_core::webhooks::{Event, Provider};
-use billing_core::{charges as core, paystack};
+use billing_core::{charges as core, invoices, paystack};
 
 use super::effects::{Effect, Judged, refused};
 use crate::charges::{self, Heard};
 use crate::credits::Origin;
 use crate::error::Result;
+use crate::payments;
 use crate::pg::{Client, Time};
 
 /// Remembers what the event reports, and brings the credits undone to what that calls for.
@@ -25,6 +27,19 @@ pub fn apply(client: &Client, event: &Event, object: &Object, origin: Origin) ->
         Ok(_) => return Ok(Err(Detail::ObjectMalformed.into())),
         Err(detail) => return Ok(Err(detail.into())),
     };
+    if event.provider == Provider::Paystack && payments::is_started(client, &payment_ref)? {
+        return Ok(Ok(Effect::ignored(Detail::SubscriptionPayment)));
+    }
+    // A charge of the older shape says itself which invoice it paid.
+    if let Some(invoice_id) =
+        invoices::invoice_of_charge(object).filter(|_| event.provider == Provider::Stripe)
+    {
+        let source_ref = invoices::source_ref(&invoice_id);
+        let source = Source { source_ref, payment_ref: Some(payment_ref.clone()) };
+        if let Err(refusal) = charges::tie_uncredited(client, &source, origin)? {
+            return Ok(refused(refusal));
+        }
+    }
     Ok(match charges::hear(client, event.provider, &payment_ref, report, origin)? {
         Err(refusal) => refused(refusal),
         Ok(Heard::Unknown) => Ok(Effect::ignored(Detail::UnknownPayment)),

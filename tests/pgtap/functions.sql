@@ -42,6 +42,14 @@ INSERT INTO expected VALUES
     ('start_subscription_payment(text, text, text, bigint, text, text[], text, jsonb)', 'v', true, '{service}'),
     ('verify_subscription_payment(text, text, bigint, text, timestamp with time zone)', 'v', true, '{service}'),
     ('subscription_payment_status(text)', 's', true, '{service}'),
+    -- subscriptions
+    ('apply_subscription_update(jsonb, timestamp with time zone)', 'v', true, '{service}'),
+    ('can_transition_subscription(text, text)', 'i', false, '{service}'),
+    ('subscription_status(text)', 's', true, '{service}'),
+    ('pending_refetches(integer)', 's', true, '{service}'),
+    ('my_subscription()', 's', true, '{service, user}'),
+    ('has_active_subscription(text)', 's', true, '{service, user}'),
+    ('billing.set_refetch_source(text)', 'v', false, '{}'),
     -- webhooks
     ('stripe_webhook(json)', 'v', true, '{service, webhook}'),
     ('paystack_webhook(json)', 'v', true, '{service, webhook}'),

@@ -32,6 +32,9 @@ INSERT INTO expected VALUES
     ('billing.payments', 'r', true, '{}'),
     ('billing.payments_payment_id_seq', 'S', true, '{}'),
     ('billing.branch_subscriptions', 'r', true, '{}'),
+    ('billing.subscriptions', 'r', true, '{}'),
+    ('billing.refetch_queue', 'r', true, '{}'),
+    ('billing.code_meetings', 'r', true, '{}'),
     -- the secrets are in no dump
     ('billing.webhook_secrets', 'r', false, '{}'),
     ('billing.webhook_secrets_secret_id_seq', 'S', false, '{}'),

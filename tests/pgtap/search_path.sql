@@ -67,7 +67,18 @@ BEGIN
         $$SELECT pg_catalog.concat_ws('/', o.applied, o.reason, o.detail, o.balance) FROM place.grant_credits('table@example.com', 1, 'k7') o$$,
         $$SELECT pg_catalog.concat_ws('/', o.found, o.kind, o.email) FROM place.resolve_billing_user('Table@Example.com') o$$,
         $$SELECT pg_catalog.concat_ws('/', o.applied, o.reason, o.detail) FROM place.grant_credits('nobody@example.com', 1, 'k8') o$$,
-        $$SELECT billing.set_users_table()::pg_catalog.text$$
+        $$SELECT billing.set_users_table()::pg_catalog.text$$,
+        $$SELECT pg_catalog.concat_ws('/', o.applied, o.reason, o.detail, o.previous_status, o.status, o.current_period_end)
+          FROM place.apply_subscription_update('{"id": "sub_1", "customer": "cus_2", "status": "active", "current_period_end": 4102444800, "metadata": {"user_id": "7"}}', '2026-01-01Z') o$$,
+        $$SELECT pg_catalog.concat_ws('/', o.applied, o.reason, o.detail, o.previous_status, o.status)
+          FROM place.apply_subscription_update('{"id": "sub_2", "customer": "cus_9", "status": "active"}', '2026-01-01Z') o$$,
+        $$SELECT pg_catalog.concat_ws('/', o.applied, o.reason) FROM place.register_billing_user(legacy_id => 9, stripe_customer_id => 'cus_9') o$$,
+        $$SELECT pg_catalog.concat_ws('/', s.subscription_id, s.status, s.active) FROM place.subscription_status('9') s$$,
+        $$SELECT pg_catalog.concat_ws('/', pg_catalog.set_config('request.jwt.claims', '{"sub": "7"}', true), s.subscription_id, place.has_active_subscription())
+          FROM place.my_subscription() s$$,
+        $$SELECT pg_catalog.concat_ws('/', place.can_transition_subscription('active', 'canceled'), (SELECT pg_catalog.count(*) FROM place.pending_refetches()))$$,
+        $$SELECT billing.set_refetch_source('auth_like.subscriptions')::pg_catalog.text$$,
+        $$SELECT billing.set_refetch_source()::pg_catalog.text$$
     ] LOOP
         BEGIN
             EXECUTE pg_catalog.replace(statement, 'place.', pg_catalog.concat(place, '.')) INTO line;
@@ -84,6 +95,7 @@ ALTER FUNCTION tap.event(text, text) SET search_path = pg_catalog, pg_temp;
 ALTER FUNCTION tap.headers(text) SET search_path = pg_catalog, pg_temp;
 CREATE SCHEMA auth_like;
 CREATE TABLE auth_like.users (id uuid, email text);
+CREATE TABLE auth_like.subscriptions (id text, attrs jsonb);
 INSERT INTO auth_like.users VALUES ('33333333-3333-3333-3333-333333333333', 'TABLE@example.com');
 
 -- The masks: each raises an error if it is ever called.

@@ -17,6 +17,7 @@ INSERT INTO expected VALUES
     ('billing_rpc.webhook_mode', 'process', NULL, 'enum', 'sometimes'),
     ('billing_rpc.e2e_test_mode', 'off', NULL, 'bool', 'maybe'),
     ('billing_rpc.accepted_mode', 'any', NULL, 'enum', 'both'),
+    ('billing_rpc.refetch', 'conflict', NULL, 'enum', 'never'),
     ('billing_rpc.external_ids', 'off', NULL, 'bool', 'maybe');
 
 SELECT set_eq('SELECT name, setting, unit, vartype FROM pg_settings WHERE name LIKE ''billing\_rpc.%''',

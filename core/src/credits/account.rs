@@ -139,6 +139,16 @@ impl Account {
         (ended.into_iter().map(|hold| hold.hold_id).collect(), write_offs)
     }
 
+    /// Ends lots before their time and writes off what is free of them; what is held goes when its hold
+    /// ends.
+    pub fn end_lots(&mut self, lot_ids: &[i64], now: Micros) -> Vec<WriteOff> {
+        for lot in self.lots.iter_mut().filter(|lot| lot_ids.contains(&lot.lot_id)) {
+            lot.expires_at = Some(now);
+        }
+        self.lots.sort_by_key(Lot::burns_at);
+        self.settle(now).1
+    }
+
     /// What a settled account can spend.
     pub const fn available(&self) -> i64 {
         self.balance - self.held
@@ -358,6 +368,16 @@ mod tests {
         assert_eq!((account.held, account.available(), account.available_loose()), (0, 20, 10));
         assert_eq!(account.next_expiry(), None);
         assert_eq!(account.spend(21, 0), Err(invalid(Detail::InsufficientCredits)));
+    }
+
+    #[test]
+    fn a_lot_ended_before_its_time_keeps_what_is_held() {
+        let mut account = account(30, vec![lot(1, 0, Some(90), 20), lot(2, 0, Some(80), 5)]);
+        assert_eq!(account.hold(8, 10).unwrap(), parts(&[(2, 5), (1, 3)]));
+        let written_off = account.end_lots(&[1], 10);
+        assert_eq!(written_off.iter().map(|off| (off.lot_id, off.credits)).collect::<Vec<_>>(), [(1, 17)]);
+        assert_eq!((account.balance, account.available()), (13, 5));
+        assert_eq!(account.next_expiry(), None);
     }
 
     #[test]

@@ -84,6 +84,13 @@ statements! {
          FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))
              AS c (lot_id, remaining, held)
          WHERE l.lot_id = c.lot_id RETURNING l.lot_id";
+    LOTS_OF_PLAN(UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID) =
+        "SELECT l.lot_id FROM billing.lots l JOIN billing.ledger e ON e.entry_id = l.entry_id
+         WHERE l.customer_id = $1 AND l.credit_type = $2 AND l.remaining > 0
+             AND l.expires_at IS NOT NULL AND ($4 IS NULL OR l.expires_at <= $4) AND e.kind = 'grant'
+             AND pg_catalog.substr(e.source_ref, pg_catalog.strpos(e.source_ref, '#') + 1) = $3";
+    END_LOTS(INT8ARRAYOID, TIMESTAMPTZOID) =
+        "UPDATE billing.lots SET expires_at = $2 WHERE lot_id = ANY ($1) RETURNING lot_id";
     INSERT_USES(INT8OID, INT8ARRAYOID, INT8ARRAYOID) =
         "INSERT INTO billing.lot_uses (entry_id, lot_id, credits)
          SELECT $1, c.lot_id, c.credits
@@ -437,6 +444,22 @@ pub fn update_lots(client: &Client, account: &Account) -> Result<()> {
     let count = lot_ids.len();
     let arguments = [lot_ids.into(), column(|lot| lot.remaining).into(), column(|lot| lot.held).into()];
     exactly(count, &UPDATE_LOTS.with(|s| s.run(client, &arguments))?)
+}
+
+/// The live lots that the plan's grants made and that end no later than then (none: whenever).
+pub fn lots_of_plan(client: &Client, key: AccountKey, plan: &str, until: Option<Time>) -> Result<Vec<i64>> {
+    let [customer, credit_type] = key.arguments();
+    let arguments = [customer, credit_type, plan.into(), until.and_then(Time::timestamp).into()];
+    LOTS_OF_PLAN.with(|s| s.run(client, &arguments))?.all(|row| row.get(1))
+}
+
+/// Ends lots before their time.
+pub fn end_lots(client: &Client, lot_ids: &[i64], at: Time) -> Result<()> {
+    if lot_ids.is_empty() {
+        return Ok(());
+    }
+    let arguments = [lot_ids.to_vec().into(), at.timestamp().into()];
+    exactly(lot_ids.len(), &END_LOTS.with(|s| s.run(client, &arguments))?)
 }
 
 fn columns_of(parts: &[Part]) -> [DatumWithOid<'static>; 2] {
