@@ -87,11 +87,13 @@ async fn races(isolation: Isolation) {
     let mut random = random(isolation as u64 + 20);
     let mut rivals = Rivals::new(&database, isolation);
     let rounds = sized(3, 100);
+    database.admin().await.run("SELECT billing.define_plan('monthly', 500, 'ngn', 'month')").await;
     let begun = std::time::Instant::now();
     for round in 0..rounds {
         for known in [true, false] {
             same_credit_calls(&database, &mut rivals, &mut random, known, round).await;
             one_session_many_ways(&database, &mut rivals, &mut random, known).await;
+            payments(&database, &mut rivals, &mut random, known).await;
         }
         spends(&database, &mut rivals, &mut random).await;
         claims(&database, &mut rivals, &mut random).await;
@@ -101,7 +103,7 @@ async fn races(isolation: Isolation) {
     let retries: u64 = rivals.0.iter().map(|(client, gateway)| client.retries + gateway.retries).sum();
     figure(|| {
         format!(
-            "{}: {rounds} rounds of 10 races by {RIVALS} in {:.1?}, {retries} retried",
+            "{}: {rounds} rounds of races by {RIVALS} in {:.1?}, {retries} retried",
             isolation.sql(),
             begun.elapsed()
         )
@@ -178,6 +180,35 @@ async fn spends(database: &Database, rivals: &mut Rivals, random: &mut StdRng) {
         assert_eq!(answer.why(), "invalid / insufficient_credits");
     }
     assert_eq!(balance(database, &nobody).await, None);
+}
+
+/// One payment started by all and verified by all, then as many payments as rivals for the same plan.
+async fn payments(database: &Database, rivals: &mut Rivals, random: &mut StdRng, known: bool) {
+    let name = person(database, random, known).await;
+    let tag = random.random::<u64>();
+    let reference = |number: usize| format!("race_ref{tag}_{number}");
+    let start = |number| Call::start_payment(&reference(number), &name, "monthly", 500).branches("{a,b}");
+    let first = reference(RIVALS);
+    one_of(&rivals.all_the_same(Move::Call(start(RIVALS))).await, "replay");
+    let verify = Call::verify_payment(&first, 500);
+    let won = one_of(&rivals.all_the_same(Move::Call(verify)).await, "replay");
+    assert_eq!((won.str("status"), won.int("branches")), ("success", 2));
+
+    let all = async |rivals: &mut Rivals, call: &dyn Fn(usize) -> Call| {
+        let answers = rivals.go((0..RIVALS).map(|number| Move::Call(call(number))).collect()).await;
+        assert!(answers.iter().all(|answer| answer.reason() == "applied"), "{answers:?}");
+    };
+    all(rivals, &start).await;
+    all(rivals, &|number| Call::verify_payment(&reference(number), 500)).await;
+    let chain = format!(
+        "SELECT count(*) FROM (
+             SELECT subscription_end AT TIME ZONE 'UTC' AS this,
+                 lag(subscription_end) OVER (ORDER BY subscription_end) AT TIME ZONE 'UTC' AS before
+             FROM billing.payments WHERE starts_with(reference, 'race_ref{tag}_')) ends
+         WHERE this = before + interval '1 month'"
+    );
+    let linked = database.admin().await.number(&chain).await;
+    assert_eq!(linked, i64::try_from(RIVALS).expect("few"), "each end follows another");
 }
 
 /// Calls under keys of their own and events under ids of their own, all of one session.
