@@ -22,6 +22,8 @@ use crate::pg::{self, Client, Ended, JsonbArgument, Row, RowWriter, Time};
 use crate::{payments, settings, webhooks};
 
 mod store;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
 
 use store::{Key, Request, Shown, Stored};
 
