@@ -4,6 +4,8 @@ use crate::credits::account::Micros;
 
 /// Seconds from the Unix epoch to Postgres's, which `timestamptz` counts from.
 pub const POSTGRES_EPOCH_UNIX: i64 = 946_684_800;
+/// From 24 November 4714 BC until before 294277 AD: what a `timestamptz` can hold, in Unix seconds.
+const STORABLE_UNIX: std::ops::Range<i64> = -210_866_803_200..9_224_318_016_000;
 
 /// Reads an ISO 8601 time with an offset (`2026-12-31T23:59:59.5+01:00`, `2026-12-31 23:59Z`) or a date
 /// (midnight UTC), as Postgres counts it; `infinity` and `-infinity` too.
@@ -90,6 +92,11 @@ pub const fn unix(at: Micros) -> i64 {
     at.div_euclid(1_000_000) + POSTGRES_EPOCH_UNIX
 }
 
+/// Whether Postgres can keep that point in time.
+pub fn is_storable(unix_seconds: i64) -> bool {
+    STORABLE_UNIX.contains(&unix_seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +122,16 @@ mod tests {
             ("T", None),
         ] {
             assert_eq!(parse(text), micros, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_postgres_time() {
+        for unix in [-210_866_803_200, 0, 9_224_318_015_999] {
+            assert!(is_storable(unix), "{unix}");
+        }
+        for unix in [i64::MIN, -210_866_803_201, 9_224_318_016_000, i64::MAX] {
+            assert!(!is_storable(unix), "{unix}");
         }
     }
 
