@@ -23,7 +23,8 @@ pub fn parse(text: &str) -> Option<Micros> {
     let year = digits(parts.next()?, 4)?;
     let month = digits(parts.next()?, 2)?;
     let day = digits(parts.next()?, 2)?;
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+    // As Postgres has it, 1 BC is written otherwise, and there is no year 0.
+    if year < 1 || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
     }
     let (clock, offset_minutes) = split_offset(time)?;
@@ -114,6 +115,8 @@ mod tests {
             ("infinity", Some(Micros::MAX)),
             ("-infinity", Some(Micros::MIN)),
             ("2023-02-29T12:00:00Z", None),
+            ("0001-01-01", Some(-63_082_281_600_000_000)),
+            ("0000-12-31", None),
             ("2000-13-01", None),
             ("2000-01-01T24:00:00Z", None),
             ("2000-01-01T00:00:00", None),
