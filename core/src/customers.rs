@@ -196,13 +196,16 @@ fn parse_legacy_id(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number| *number > 0)
 }
 
-/// A well-formed e-mail address, lower-cased.
+/// A well-formed e-mail address, lower-cased. What is kept is what is judged: some letters are longer in
+/// lower case, or become two characters.
 pub fn parse_email(text: &str) -> Option<String> {
-    if text.len() > MAX_EMAIL_BYTES || !is_solid(text) {
+    if text.len() > MAX_EMAIL_BYTES || !is_solid(text) || !text.contains('@') {
         return None;
     }
-    let (local, domain) = text.split_once('@')?;
-    (is_email_local(local) && is_email_domain(domain)).then(|| text.to_lowercase())
+    let email = text.to_lowercase();
+    let (local, domain) = email.split_once('@')?;
+    let well_formed = email.len() <= MAX_EMAIL_BYTES && is_email_local(local) && is_email_domain(domain);
+    well_formed.then_some(email)
 }
 
 fn is_email_local(local: &str) -> bool {
@@ -564,6 +567,11 @@ mod tests {
         let long = format!("{}@example.com", "a".repeat(242));
         assert!(parse_email(&long).is_some());
         assert!(parse_email(&format!("a{long}")).is_none());
+        // Three bytes in lower case, two in upper; a letter and a mark of its own, in a domain none.
+        let longer = format!("{}@example.com", "\u{130}".repeat(121));
+        assert!(longer.len() == 254 && parse_email(&longer).is_none());
+        assert!(parse_email("\u{130}@example.com").is_some());
+        assert_eq!(parse_email("a@\u{130}.com"), None);
     }
 
     fn registration(user: Option<u8>, email: Option<&str>, stripe: Option<&str>) -> Registration {

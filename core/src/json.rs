@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// A JSON object, its members still unread.
@@ -127,13 +127,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some(Bytes(key)) = map.next_key()? {
-                    members.push((key, map.next_value()?));
+                while let Some(key) = map.next_key::<&RawValue>()? {
+                    members.push((name(key).map_err(A::Error::custom)?, map.next_value()?));
                 }
                 Ok(members)
             }
         }
         deserializer.deserialize_map(ObjectVisitor).map(Object)
+    }
+}
+
+/// A member's name. It is checked as raw JSON before: read as bytes alone, a bare control character would
+/// pass, which no JSON has.
+fn name(raw: &RawValue) -> serde_json::Result<Cow<'_, [u8]>> {
+    let quoted = raw.get().as_bytes();
+    match quoted.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) {
+        Some(plain) if !plain.contains(&b'\\') => Ok(Cow::Borrowed(plain)),
+        _ => serde_json::from_str(raw.get()).map(|Bytes(bytes)| bytes),
     }
 }
 
@@ -187,6 +197,16 @@ mod tests {
         assert_eq!(body.get("a").unwrap().integer(), Some(2));
         assert_eq!(body.text("b").as_deref(), Some("x"));
         assert!(object(r#"{"a": 1, "a": null}"#).get("a").is_none());
+    }
+
+    #[test]
+    fn bare_control_characters_are_no_json() {
+        for text in ["{\"a\tb\":1}", "{\"a\":\"b\nc\"}", "[{\"a\u{1f}\":1}]", "{\"o\":{\"a\u{1}\":1}}"] {
+            assert!(Object::parse(text).is_none() && elements(text).is_none() && !is_json(text), "{text:?}");
+        }
+        let escaped = object(r#"{"a\tb": 1, "\"\\": 2, "": 3}"#);
+        assert_eq!(escaped.keys().collect::<Vec<_>>(), ["a\tb", "\"\\", ""]);
+        assert_eq!(escaped.get("\"\\").unwrap().integer(), Some(2));
     }
 
     #[test]

@@ -25,11 +25,16 @@ pub fn event<'a>(event: &Object<'a>, body: &str) -> Option<Event<'a>> {
     let id = reference(Some(Cow::Owned(event_id(&event_type, body, of_data)?)))?;
     let object_id =
         of_data(&["reference", "transaction_reference", "subscription_code", "invoice_code", "id"]);
-    let object_type = event_type.rsplit_once('.').map(|(object, _)| object.to_owned());
+    let object_type = event_type.rsplit_once('.').map(|(object, _)| Cow::Owned(object.to_owned()));
     let mode = object.as_ref().and_then(|data| data.text("domain"));
     Some(Event {
         provider: Provider::Paystack,
-        summary: Summary { id, event_type, object_id: reference(object_id), object_type },
+        summary: Summary {
+            id,
+            event_type,
+            object_id: reference(object_id),
+            object_type: reference(object_type),
+        },
         connected: false,
         account_id: None,
         livemode: match mode.as_deref() {
@@ -233,6 +238,18 @@ mod tests {
             assert_eq!(id(body), Err(Detail::NotAnEvent), "{body}");
         }
         assert_eq!(id("{"), Err(Detail::PayloadMalformed));
+    }
+
+    #[test]
+    fn what_it_is_about_is_named_by_its_type() {
+        let object_type = |event_type: &str| {
+            let body = format!(r#"{{"event":"{event_type}","data":{{"id":1}}}}"#);
+            Event::parse(Provider::Paystack, &body).unwrap().summary.object_type
+        };
+        assert_eq!(object_type("charge.dispute.create").as_deref(), Some("charge.dispute"));
+        for odd in ["x", ".x", " .x"] {
+            assert_eq!(object_type(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use crate::credits::account::Micros;
 
 /// Seconds from the Unix epoch to Postgres's, which `timestamptz` counts from.
 pub const POSTGRES_EPOCH_UNIX: i64 = 946_684_800;
+/// From 24 November 4714 BC until before 294277 AD: what a `timestamptz` can hold, in Unix seconds.
+const STORABLE_UNIX: std::ops::Range<i64> = -210_866_803_200..9_224_318_016_000;
 
 /// Reads an ISO 8601 time with an offset (`2026-12-31T23:59:59.5+01:00`, `2026-12-31 23:59Z`) or a date
 /// (midnight UTC), as Postgres counts it; `infinity` and `-infinity` too.
@@ -21,7 +23,8 @@ pub fn parse(text: &str) -> Option<Micros> {
     let year = digits(parts.next()?, 4)?;
     let month = digits(parts.next()?, 2)?;
     let day = digits(parts.next()?, 2)?;
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+    // As Postgres has it, 1 BC is written otherwise, and there is no year 0.
+    if year < 1 || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
     }
     let (clock, offset_minutes) = split_offset(time)?;
@@ -90,6 +93,11 @@ pub const fn unix(at: Micros) -> i64 {
     at.div_euclid(1_000_000) + POSTGRES_EPOCH_UNIX
 }
 
+/// Whether Postgres can keep that point in time.
+pub fn is_storable(unix_seconds: i64) -> bool {
+    STORABLE_UNIX.contains(&unix_seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +115,8 @@ mod tests {
             ("infinity", Some(Micros::MAX)),
             ("-infinity", Some(Micros::MIN)),
             ("2023-02-29T12:00:00Z", None),
+            ("0001-01-01", Some(-63_082_281_600_000_000)),
+            ("0000-12-31", None),
             ("2000-13-01", None),
             ("2000-01-01T24:00:00Z", None),
             ("2000-01-01T00:00:00", None),
@@ -115,6 +125,16 @@ mod tests {
             ("T", None),
         ] {
             assert_eq!(parse(text), micros, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_postgres_time() {
+        for unix in [-210_866_803_200, 0, 9_224_318_015_999] {
+            assert!(is_storable(unix), "{unix}");
+        }
+        for unix in [i64::MIN, -210_866_803_201, 9_224_318_016_000, i64::MAX] {
+            assert!(!is_storable(unix), "{unix}");
         }
     }
 

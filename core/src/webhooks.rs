@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::json::Object;
 use crate::outcome::{Detail, Reason, Refusal, invalid};
 use crate::text::{self, MAX_REFERENCE_BYTES, is_blank};
-use crate::{charges, checkout, invoices, paystack};
+use crate::{charges, checkout, invoices, paystack, time};
 
 /// A provider whose webhooks are verified and processed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,7 +275,7 @@ pub struct Event<'a> {
     pub livemode: Option<bool>,
     /// The API version that shaped the object.
     pub api_version: Option<String>,
-    /// Unix seconds of the event.
+    /// Unix seconds of the event; none where it tells no time that could be kept.
     pub created: Option<i64>,
     /// Whether it tells only that something happened, not what.
     pub thin: bool,
@@ -327,7 +327,10 @@ impl<'a> Event<'a> {
             account_id: reference(event.text("account")),
             livemode: event.get("livemode").and_then(|value| value.boolean()),
             api_version: reference(event.text("api_version")),
-            created: event.get("created").and_then(|value| value.integer()),
+            created: event
+                .get("created")
+                .and_then(|value| value.integer())
+                .filter(|created| time::is_storable(*created)),
             thin,
             object: if thin { None } else { object },
         })
@@ -453,6 +456,19 @@ mod tests {
         }
         for body in ["", "{", "x", "{\"id\":}"] {
             assert_eq!(stripe(body).err(), Some(Detail::PayloadMalformed), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_kept_is_none() {
+        let created = |created: &str| {
+            stripe(&format!(r#"{{"id":"evt_1","type":"x","created":{created},"data":{{"object":{{}}}}}}"#))
+                .unwrap()
+                .created
+        };
+        assert_eq!(created("1700000000"), Some(1_700_000_000));
+        for odd in ["9223372036854775807", "-9223372036854775808", "9224318016000", "1.5", "\"1\"", "null"] {
+            assert_eq!(created(odd), None, "{odd}");
         }
     }
 
