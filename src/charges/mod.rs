@@ -83,6 +83,14 @@ pub fn tie_uncredited(
     }
 }
 
+/// Notes what a locked charge paid for, where only refunds and disputes have told of it so far.
+pub fn name_source(client: &Client, locked: &Locked, source_ref: &str) -> Result<()> {
+    if locked.source_ref.is_none() {
+        store::tie(client, &locked.payment_ref, source_ref)?;
+    }
+    Ok(())
+}
+
 /// The charges that events tied to a session which a call is about to credit, locked.
 pub fn lock_of_session(client: &Client, source_ref: &str, payments: Vec<String>) -> Result<Vec<Locked>> {
     if pg::keeps_one_snapshot() {

@@ -285,7 +285,7 @@ fn write(
         }
     };
     if let Entered::Applied(outcome) = entered {
-        undo_contested(client, &outcome, charges, origin)?;
+        undo_contested(client, request, &outcome, charges, origin)?;
         return Ok(outcome);
     }
     take_back(client, request, customer_id, &made)?;
@@ -301,11 +301,15 @@ fn write(
 /// A purchase that was refunded or disputed before it came here is undone with it.
 fn undo_contested(
     client: &Client,
+    request: &Request,
     outcome: &CreditOutcome,
     charges: &[charges::Locked],
     origin: Origin,
 ) -> Result<()> {
     for charge in charges.iter().filter(|charge| charge.charge.is_contested()) {
+        if let Some(source) = &request.source {
+            charges::name_source(client, charge, &source.source_ref)?;
+        }
         if let Some(entry) = &outcome.entry {
             // Just credited, so there is nothing to give back that could be too much.
             undo(client, entry.entry_id, &charge.charge, origin)?.map_err(|_| Error::BrokenInvariant)?;
