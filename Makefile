@@ -61,6 +61,9 @@ test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many 
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} scripts/test_cargo.sh test-core --package billing_core
 	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
 
+corpus: install ## deliver your own event bodies to a throwaway database: make corpus DIR=folder
+	@scripts/corpus.sh '$(DIR)'
+
 accept: install ## make new golden results the expected ones, after showing the differences
 	@scripts/test_regress.sh $(or $(KIND),regress) --accept $(TESTS)
 
@@ -76,4 +79,4 @@ clean: ## remove everything built, stopping clusters left behind
 	@rm -rf target
 
 .PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
-	test-wire test-docs test-long accept check bench clean
+	test-wire test-docs test-long corpus accept check bench clean

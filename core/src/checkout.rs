@@ -224,7 +224,8 @@ impl<'a> Session<'a> {
 }
 
 impl Amounts {
-    /// Absent ones are allowed, odd ones are not.
+    /// Absent ones are allowed. An odd price matters to packs alone, which find none then; it is never
+    /// taken for an absent one.
     fn read(object: &Object) -> Result<Amounts, Detail> {
         let currency = object.text("currency");
         let money = |key| {
@@ -233,7 +234,11 @@ impl Amounts {
             Money::parse(Some(amount), currency.as_deref()).map_err(|_| Detail::ObjectMalformed)
         };
         let paid = money("amount_total")?;
-        Ok(Amounts { price: money("amount_subtotal")?.or_else(|| paid.clone()), paid })
+        let price = match money("amount_subtotal") {
+            Ok(price) => price.or_else(|| paid.clone()),
+            Err(_) => None,
+        };
+        Ok(Amounts { paid, price })
     }
 }
 
@@ -338,6 +343,20 @@ mod tests {
             assert_eq!(order(&with(members)), Err(Detail::NotACreditPurchase), "{members}");
         }
         assert_eq!(order("{}"), Err(Detail::PaymentPending));
+    }
+
+    #[test]
+    fn an_odd_price_is_none_and_not_what_was_paid() {
+        for subtotal in ["1e400", "\"x\"", "10.5", "-1", "[]", "9223372036854775808"] {
+            let json = with(&format!(
+                r#""metadata":{{"credits":"1"}},"amount_total":5,"currency":"eur","amount_subtotal":{subtotal}"#
+            ));
+            let object = Object::parse(&json).unwrap();
+            let order = Session::parse(&object, None).order("checkout.session.completed");
+            let Ok(Order::Purchase(purchase)) = order else { panic!("{subtotal}") };
+            assert_eq!(purchase.price, None, "{subtotal}");
+            assert_eq!(purchase.paid.map(|paid| paid.amount_minor), Some(5), "{subtotal}");
+        }
     }
 
     #[test]

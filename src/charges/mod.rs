@@ -85,6 +85,14 @@ pub fn tie_uncredited(
     Ok(settle(client, Provider::Stripe, &locked, origin)?.map(|_| new))
 }
 
+/// Notes what a locked charge paid for, where only refunds and disputes have told of it so far.
+pub fn name_source(client: &Client, locked: &Locked, source_ref: &str) -> Result<()> {
+    if locked.source_ref.is_none() {
+        store::tie(client, &locked.payment_ref, source_ref)?;
+    }
+    Ok(())
+}
+
 /// The charges that events tied to a session or invoice which is about to be credited, locked.
 pub fn lock_of_source(client: &Client, source_ref: &str) -> Result<Vec<Locked>> {
     pg::gate(gate(source_ref), Sharing::Shared);

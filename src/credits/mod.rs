@@ -323,6 +323,9 @@ fn write(client: &Client, posting: &Posting, person: &Person, mut made: Made) ->
 /// A purchase that was refunded or disputed before it came here is undone with it.
 fn undo_contested(client: &Client, outcome: &CreditOutcome, posting: &Posting) -> Result<()> {
     for charge in posting.charges.iter().filter(|charge| charge.charge.is_contested()) {
+        if let Some(source) = &posting.request.source {
+            charges::name_source(client, charge, &source.source_ref)?;
+        }
         if let Some(entry) = &outcome.entry {
             // Just credited, so there is nothing to give back that could be too much.
             undo(client, entry.entry_id, &charge.charge, posting.origin)?

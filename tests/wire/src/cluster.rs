@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::session::{Admin, Role, Session};
-use crate::stripe::SECRET;
+use crate::{paystack, stripe};
+
+/// What the databases of the tests verify deliveries with.
+const SECRETS: [(&str, &str); 2] = [("stripe", stripe::SECRET), ("paystack", paystack::SECRET)];
 
 /// A running server.
 #[derive(Debug)]
@@ -91,7 +94,9 @@ impl Cluster {
             postgres.run(&format!("CREATE DATABASE {TEMPLATE}")).await;
             let template = Admin::connect(self, TEMPLATE).await;
             template.run("CREATE EXTENSION billing_rpc").await;
-            template.run(&format!("SELECT billing.add_webhook_secret('stripe', '{SECRET}')")).await;
+            for (provider, secret) in SECRETS {
+                template.run(&format!("SELECT billing.add_webhook_secret('{provider}', '{secret}')")).await;
+            }
             // To see a test fail: `BILLING_SABOTAGE='DROP INDEX ...'` breaks what the test relies on.
             if let Ok(sabotage) = std::env::var("BILLING_SABOTAGE") {
                 template.run(&sabotage).await;
@@ -138,6 +143,11 @@ impl Cluster {
         script(&["restart", &data]);
     }
 
+    /// Stops the server as an operator would, and starts it again.
+    pub fn restart(&self) {
+        script(&["restart", &self.data.to_string_lossy()]);
+    }
+
     /// The server's log so far.
     pub fn log_text(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -156,7 +166,8 @@ impl Cluster {
             let crash = ["was terminated by", "panic", "trap:", "exited with exit code", "core dumped"];
             let left_open = ["leak", "was not closed", "not released", "still referenced"];
             let broken = line.contains("] XX");
-            let secret = line.contains(SECRET) && !line.contains("add_webhook_secret");
+            let secret = SECRETS.iter().any(|(_, secret)| line.contains(secret))
+                && !line.contains("add_webhook_secret");
             crash.iter().chain(&left_open).any(|word| lower.contains(word)) || broken || secret
         };
         let log = self.log_text();

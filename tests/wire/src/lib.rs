@@ -1,7 +1,10 @@
-//! What the wire tests share: clusters, sessions, Stripe's signature, and the books to compare with.
+//! What the wire tests share: clusters, sessions, the providers' signatures, and the books to compare with.
 
 pub mod books;
 pub mod cluster;
+pub mod corpus;
+pub mod ends;
+pub mod paystack;
 pub mod session;
 pub mod stripe;
 

@@ -142,6 +142,47 @@ pub enum Role {
     Gateway,
 }
 
+/// Who sends a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    Stripe,
+    Paystack,
+}
+
+impl Provider {
+    /// The endpoint's function.
+    pub const fn endpoint(self) -> &'static str {
+        match self {
+            Provider::Stripe => "stripe_webhook",
+            Provider::Paystack => "paystack_webhook",
+        }
+    }
+
+    /// The name of the signature's header, as PostgREST hands it over.
+    pub const fn header_name(self) -> &'static str {
+        match self {
+            Provider::Stripe => "stripe-signature",
+            Provider::Paystack => "x-paystack-signature",
+        }
+    }
+
+    /// The signature's header of a delivery made now, with the tests' secret.
+    pub fn sign(self, body: &str) -> String {
+        match self {
+            Provider::Stripe => crate::stripe::header(body),
+            Provider::Paystack => crate::paystack::signature(body, crate::paystack::SECRET),
+        }
+    }
+
+    /// What the call with that signature and that body as text is.
+    pub fn process(self, body: &str, signature: &str) -> Call {
+        match self {
+            Provider::Stripe => Call::process(body, signature),
+            Provider::Paystack => Call::process_paystack(body, signature),
+        }
+    }
+}
+
 /// An isolation level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
@@ -308,6 +349,16 @@ impl Call {
     /// `process_stripe_webhook`
     pub fn process(body: &str, header: &str) -> Call {
         Call::of("process_stripe_webhook").text("payload", body).text("signature_header", header)
+    }
+
+    /// `process_paystack_webhook`
+    pub fn process_paystack(body: &str, signature: &str) -> Call {
+        Call::of("process_paystack_webhook").text("payload", body).text("signature", signature)
+    }
+
+    /// `retry_webhook_events`
+    pub fn retry(max_events: i32) -> Call {
+        Call::of("retry_webhook_events").with("max_events", "int", Some(max_events.to_string()))
     }
 
     /// `credit_balance`
@@ -566,10 +617,21 @@ impl Session {
         self.try_rows(call).await.unwrap_or_else(|error| panic!("{call:?}: {error:?}"))
     }
 
-    /// Delivers a body once, as PostgREST does it: one transaction, the request in settings.
+    /// Delivers a body of Stripe once.
     pub async fn try_deliver(&mut self, body: &str, headers: Option<&str>) -> Tried<Delivered> {
+        self.try_deliver_to(Provider::Stripe, body, headers).await
+    }
+
+    /// Delivers a body once, as PostgREST does it: one transaction, the request in settings.
+    pub async fn try_deliver_to(
+        &mut self,
+        provider: Provider,
+        body: &str,
+        headers: Option<&str>,
+    ) -> Tried<Delivered> {
         let settings = self.prepared("SELECT set_config('request.headers', $1, true)").await?;
-        let statement = self.prepared("SELECT to_jsonb(x)::text FROM public.stripe_webhook($1) x").await?;
+        let sql = format!("SELECT to_jsonb(x)::text FROM public.{}($1) x", provider.endpoint());
+        let statement = self.prepared(&sql).await?;
         let status = self.prepared("SELECT nullif(current_setting('response.status', true), '')").await?;
         let (client, _) = self.connection.as_ref().expect("connected");
         let within = async {
@@ -591,25 +653,44 @@ impl Session {
         result
     }
 
-    /// Delivers a body with that signature header, again where PostgREST would answer 5xx.
-    pub async fn deliver_signed(&mut self, body: &str, header: &str) -> Delivered {
+    /// Delivers a signed body once, with the headers that the provider sends.
+    pub async fn try_deliver_signed(
+        &mut self,
+        provider: Provider,
+        body: &str,
+        signature: &str,
+    ) -> Tried<Delivered> {
         let headers = json!({
-            "host": "localhost", "content-type": "application/json", "stripe-signature": header,
+            "host": "localhost", "content-type": "application/json", provider.header_name(): signature,
             "user-agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
         });
-        let headers = headers.to_string();
+        self.try_deliver_to(provider, body, Some(&headers.to_string())).await
+    }
+
+    /// Delivers a signed body, again where PostgREST would answer 5xx.
+    pub async fn deliver_signed_to(&mut self, provider: Provider, body: &str, signature: &str) -> Delivered {
         let begun = Instant::now();
         loop {
-            match self.try_deliver(body, Some(&headers)).await {
+            match self.try_deliver_signed(provider, body, signature).await {
                 Ok(delivered) => return delivered,
-                Err(error) => self.again(begun, &error, "stripe_webhook").await,
+                Err(error) => self.again(begun, &error, provider.endpoint()).await,
             }
         }
     }
 
+    /// Delivers a body of Stripe with that signature header, again where PostgREST would answer 5xx.
+    pub async fn deliver_signed(&mut self, body: &str, header: &str) -> Delivered {
+        self.deliver_signed_to(Provider::Stripe, body, header).await
+    }
+
     /// Delivers a body, signed now with the tests' secret.
+    pub async fn deliver_to(&mut self, provider: Provider, body: &str) -> Delivered {
+        self.deliver_signed_to(provider, body, &provider.sign(body)).await
+    }
+
+    /// Delivers a body of Stripe, signed now with the tests' secret.
     pub async fn deliver(&mut self, body: &str) -> Delivered {
-        self.deliver_signed(body, &crate::stripe::header(body)).await
+        self.deliver_to(Provider::Stripe, body).await
     }
 
     async fn again(&mut self, begun: Instant, error: &tokio_postgres::Error, what: &str) {

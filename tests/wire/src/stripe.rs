@@ -69,7 +69,8 @@ pub fn session(session_id: &str, credits: i64, more: Value) -> Value {
     session
 }
 
-fn lay_over(base: &mut Value, more: Value) {
+/// Lays values over others, objects key by key.
+pub fn lay_over(base: &mut Value, more: Value) {
     match (base, more) {
         (Value::Object(base), Value::Object(more)) => {
             for (key, value) in more {
@@ -83,4 +84,37 @@ fn lay_over(base: &mut Value, more: Value) {
 /// The event that tells of a completed session.
 pub fn completed(event_id: &str, session: Value) -> String {
     event(event_id, "checkout.session.completed", session).to_string()
+}
+
+/// The same event made at another time.
+pub fn at(created: i64, mut event: Value) -> Value {
+    event["created"] = created.into();
+    event
+}
+
+/// So much of a charge is refunded by now.
+pub fn refunded(event_id: &str, intent: &str, amount: i64, refunded: i64, created: i64) -> Value {
+    let charge = json!({
+        "id": format!("ch_of_{intent}"), "object": "charge", "amount": amount, "amount_refunded": refunded,
+        "currency": "usd", "payment_intent": intent, "refunded": refunded == amount,
+    });
+    at(created, event(event_id, "charge.refunded", charge))
+}
+
+/// A refund came to nothing.
+pub fn refund_failed(event_id: &str, refund_id: &str, intent: &str, amount: i64, created: i64) -> Value {
+    let refund = json!({
+        "id": refund_id, "object": "refund", "amount": amount, "charge": format!("ch_of_{intent}"),
+        "payment_intent": intent, "status": "failed",
+    });
+    at(created, event(event_id, "refund.failed", refund))
+}
+
+/// A dispute's funds moved: `funds_withdrawn` or `funds_reinstated`.
+pub fn dispute(event_id: &str, what: &str, dispute_id: &str, intent: &str) -> Value {
+    let dispute = json!({
+        "id": dispute_id, "object": "dispute", "amount": 1, "charge": format!("ch_of_{intent}"),
+        "payment_intent": intent, "status": "under_review",
+    });
+    event(event_id, &format!("charge.dispute.{what}"), dispute)
 }

@@ -10,6 +10,7 @@ mod deliveries;
 mod exits;
 mod ledger_crashes;
 mod ledger_model;
+mod permutations;
 mod plans;
 mod races;
 mod raw_bodies;
@@ -30,6 +31,7 @@ fn main() {
     raw_bodies::add(&mut add);
     corpus::add(&mut add);
     bad_input::add(&mut add);
+    permutations::add(&mut add);
     plans::add(&mut add);
     exits::add(&mut add);
     restore::add(&mut add);
