@@ -127,7 +127,7 @@ fn record(client: &Client, key: EventKey, new: NewEvent) -> Result<Answer> {
             Standing::Done => return Ok(as_it_stands(key, Reason::Replay, None, row)),
             Standing::Taken(detail) => return Ok(as_it_stands(key, Reason::Duplicate, Some(detail), row)),
         }
-        store::record(client, key, new.payload.unwrap_or_default(), now)?;
+        store::record(client, key, new.payload.unwrap_or_default(), now, new.unsigned)?;
         (attempts, status) = (row.attempts, row.status);
     }
     Ok(Answer {

@@ -49,13 +49,14 @@ statements! {
          RETURNING event_id";
     FAIL(TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID) =
         "UPDATE billing.webhook_events
-         SET status = $4, error_detail = $5, error_message = $6, next_attempt_at = $7, lease_until = NULL,
+         SET status = $4, error_detail = $5, error_message = $6,
+             next_attempt_at = CASE WHEN $4 = 'failed' THEN $7 END, lease_until = NULL,
              customer_code = $8, payload = coalesce($9, payload)
          WHERE provider = $1 AND event_id = $2 AND status = 'processing' AND claim_token = $3
          RETURNING payload IS NOT NULL";
-    RECORD(TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID) =
+    RECORD(TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID) =
         "UPDATE billing.webhook_events
-         SET payload = coalesce(payload, $3), next_attempt_at = coalesce(next_attempt_at, $4)
+         SET payload = $3, next_attempt_at = coalesce(next_attempt_at, $4), unsigned = unsigned OR $5
          WHERE provider = $1 AND event_id = $2 AND payload IS NULL RETURNING event_id";
     REVIVE(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
         "UPDATE billing.webhook_events SET status = 'failed', attempts = 0, next_attempt_at = $3
@@ -296,9 +297,10 @@ pub fn revive(client: &Client, key: EventKey, now: Time) -> Result<Option<String
 }
 
 /// Keeps the body of an event that is not finished, to be processed later.
-pub fn record(client: &Client, key: EventKey, payload: &str, now: Time) -> Result<()> {
+pub fn record(client: &Client, key: EventKey, payload: &str, now: Time, unsigned: bool) -> Result<()> {
     let [provider, event_id] = key.arguments();
-    RECORD.with(|s| s.run(client, &[provider, event_id, payload.into(), now.timestamp().into()]))?;
+    let arguments = [provider, event_id, payload.into(), now.timestamp().into(), unsigned.into()];
+    RECORD.with(|s| s.run(client, &arguments))?;
     Ok(())
 }
 
