@@ -319,12 +319,10 @@ pub fn move_by_invoice(
     let key = Key { provider, subscription_id };
     let Some(before) = store::lock(client, key)? else { return Ok(None) };
     let at = at.and_then(Time::of_unix).map(Time::micros);
-    let decision = rules::move_by_invoice(&before.state, to, at);
+    let decision = rules::move_by_invoice(&before.state, to, at, period_end);
     let detail = match &decision.verdict {
         Verdict::Store(state) => {
-            let mut state = state.clone();
-            state.facts.current_period_end = period_end.or(state.facts.current_period_end);
-            store::update(client, key, &state, before.previous_status, None)?;
+            store::update(client, key, state, before.previous_status, None)?;
             None
         }
         Verdict::Ignore(detail) => Some(*detail),

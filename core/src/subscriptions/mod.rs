@@ -367,11 +367,19 @@ fn is_further_on(stored: &State, object: &Snapshot) -> bool {
 }
 
 /// Decides what an invoice's payment moves: to active once paid, to past_due once failed. It judges the
-/// status only, and knows nothing else of the subscription. `at` is none where the provider tells no times.
-pub fn move_by_invoice(stored: &State, to: Status, at: Option<Micros>) -> Decision {
+/// status only. `at` and `period_end` are none where the provider does not tell them: Stripe's subscription
+/// object tells the period, Paystack's paid invoice does.
+pub fn move_by_invoice(
+    stored: &State,
+    to: Status,
+    at: Option<Micros>,
+    period_end: Option<Micros>,
+) -> Decision {
     let movable =
         MOVED_BY_INVOICE.iter().any(|(target, from)| *target == to && from.contains(&stored.status));
-    if !movable {
+    let renewed = to == Active && period_end.is_some() && period_end != stored.facts.current_period_end;
+    let calls_for_something = movable || (renewed && stored.status == Active);
+    if !calls_for_something {
         return Decision::of(Verdict::Ignore(Detail::NothingToDo));
     }
     if at.is_some() && at < stored.status_at {
@@ -380,7 +388,11 @@ pub fn move_by_invoice(stored: &State, to: Status, at: Option<Micros>) -> Decisi
     if !can_transition(stored.status, to) {
         return Decision::forbidden(at.is_some());
     }
-    Decision::of(Verdict::Store(State { status: to, status_at: at, ..stored.clone() }))
+    let mut state = State { status: to, status_at: at.or(stored.status_at), ..stored.clone() };
+    if renewed {
+        state.facts.current_period_end = period_end;
+    }
+    Decision::of(Verdict::Store(state))
 }
 
 #[cfg(test)]
@@ -499,7 +511,7 @@ mod tests {
     fn what_an_older_object_may_still_bring() {
         let active = stored(event(None, &object(PastDue, 1), 5 * SECOND));
         assert_eq!(event(Some(&active), &object(Unpaid, 9), 4 * SECOND), Decision::stale(false));
-        let moved = stored(move_by_invoice(&active, Active, Some(9 * SECOND)));
+        let moved = stored(move_by_invoice(&active, Active, Some(9 * SECOND), None));
         assert_eq!(
             (moved.status, moved.object_at, moved.status_at),
             (Active, Some(5 * SECOND), Some(9 * SECOND))
@@ -536,7 +548,7 @@ mod tests {
         let undated = Origin::Truth { observed_at: at + 1, dated: false };
         assert_eq!(decide(Some(&alive), &object(Active, 1), undated).verdict, Verdict::Replay);
         assert_eq!(stored(decide(Some(&alive), &object(Paused, 1), undated)).status, Paused);
-        let failed = stored(move_by_invoice(&alive, PastDue, Some(9 * SECOND)));
+        let failed = stored(move_by_invoice(&alive, PastDue, Some(9 * SECOND), None));
         assert_eq!(truth(Some(&failed), &object(Active, 1), at).verdict, Verdict::Replay, "the same again");
         assert_eq!(stored(truth(Some(&failed), &object(Active, 3), 8 * SECOND)).status, PastDue);
         assert_eq!(stored(truth(Some(&failed), &object(Active, 3), 9 * SECOND)).status, Active);
@@ -551,12 +563,12 @@ mod tests {
                     Active => matches!(from, Incomplete | PastDue | Unpaid),
                     _ => matches!(from, Active | Trialing),
                 };
-                let decision = move_by_invoice(&state, to, Some(5 * SECOND));
+                let decision = move_by_invoice(&state, to, Some(5 * SECOND), None);
                 if movable {
                     let moved = stored(decision);
                     assert_eq!((moved.status, moved.object_status), (to, from));
-                    assert_eq!(move_by_invoice(&state, to, Some(4 * SECOND)).verdict, STALE);
-                    assert_eq!(stored(move_by_invoice(&state, to, None)).status, to);
+                    assert_eq!(move_by_invoice(&state, to, Some(4 * SECOND), None).verdict, STALE);
+                    assert_eq!(stored(move_by_invoice(&state, to, None, None)).status, to);
                 } else {
                     assert_eq!(decision.verdict, Verdict::Ignore(Detail::NothingToDo), "{from:?} to {to:?}");
                 }
@@ -576,8 +588,23 @@ mod tests {
         assert_eq!(ending.facts.ends_at(), Some(1), "the period end of before");
         let over = stored(say(Some(&ending), &object(Canceled, 1)));
         assert_eq!(say(Some(&over), &object(Active, 2)), Decision::forbidden(false), "nothing is queued");
-        let paid = move_by_invoice(&over, Active, None);
+        let paid = move_by_invoice(&over, Active, None, None);
         assert_eq!(paid.verdict, Verdict::Ignore(Detail::NothingToDo));
+    }
+
+    #[test]
+    fn a_paid_invoice_may_tell_the_period() {
+        let active = stored(decide(None, &object(Active, 1), Origin::Untimed));
+        let renewed = stored(move_by_invoice(&active, Active, None, Some(2)));
+        assert_eq!((renewed.status, renewed.facts.current_period_end), (Active, Some(2)));
+        let again = move_by_invoice(&renewed, Active, None, Some(2));
+        assert_eq!(again.verdict, Verdict::Ignore(Detail::NothingToDo));
+        let failed = stored(move_by_invoice(&renewed, PastDue, None, Some(3)));
+        assert_eq!((failed.status, failed.facts.current_period_end), (PastDue, Some(2)));
+        assert_eq!(stored(move_by_invoice(&failed, Active, None, Some(3))).facts.current_period_end, Some(3));
+        let over = stored(decide(None, &object(Canceled, 1), Origin::Untimed));
+        let late = move_by_invoice(&over, Active, None, Some(2));
+        assert_eq!(late.verdict, Verdict::Ignore(Detail::NothingToDo));
     }
 
     #[test]

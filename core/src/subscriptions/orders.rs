@@ -87,7 +87,7 @@ fn hear(objects: &Objects, stored: Option<&State>, said: Said) -> Option<Decisio
             let origin = Origin::Truth { observed_at: said.at, dated: true };
             Some(decide(stored, objects.of(status), origin))
         }
-        Word::Invoice(to) => stored.map(|stored| move_by_invoice(stored, to, Some(said.at))),
+        Word::Invoice(to) => stored.map(|stored| move_by_invoice(stored, to, Some(said.at), None)),
     }
 }
 
