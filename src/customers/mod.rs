@@ -384,8 +384,8 @@ pub fn link(client: &Client, person: &Person, code: ProviderCode) -> Result<Link
 fn link_known(client: &Client, customer_id: Uuid, code: ProviderCode) -> Result<Link> {
     let wanted = Registration::default().with_code(code);
     for _ in 0..MAX_ROUNDS {
-        if let Some(owner) = store::owners(client, &wanted)?.first() {
-            return Ok(if owner.customer_id == customer_id { Link::Stood } else { Link::Refused });
+        if let Some(owner) = store::by_identifier(client, &code.identifier())? {
+            return Ok(if owner == customer_id { Link::Stood } else { Link::Refused });
         }
         store::lock(client, customer_id)?;
         let known = store::profile(client, customer_id)?.ok_or(Error::BrokenInvariant)?;
