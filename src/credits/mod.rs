@@ -235,11 +235,11 @@ pub fn apply_event(
     client: &Client,
     request: &Request,
     person: &Person,
-    charge: Option<charges::Locked>,
+    charge: Option<&charges::Locked>,
     origin: Origin,
 ) -> Result<CreditOutcome> {
-    let charges: Vec<charges::Locked> = charge.into_iter().collect();
-    write(client, &Posting::of(request, &charges, origin), person, Made::default())
+    let charges = charge.map_or(&[][..], std::slice::from_ref);
+    write(client, &Posting::of(request, charges, origin), person, Made::default())
 }
 
 /// Grants what a paid period of a plan includes, in the same way; it ends the plan's former lot.

@@ -6,7 +6,7 @@ use billing_core::checkout::{Buyer, Goods, Order, Purchase, Session};
 use billing_core::credits::{DEFAULT_CREDIT_TYPE, Terms};
 use billing_core::customers::ProviderCode;
 use billing_core::json::Object;
-use billing_core::outcome::{Detail, Reason};
+use billing_core::outcome::{Detail, Reason, Refusal};
 use billing_core::paystack;
 use billing_core::webhooks::{Event, Provider};
 
@@ -51,14 +51,10 @@ pub fn transaction(client: &Client, event: &Event, data: &Object, origin: Origin
     match paystack::order(data) {
         Ok(Order::Purchase(purchase)) => buy(client, Provider::Paystack, &purchase, charge, origin),
         Ok(Order::Link(buyer)) => link_only(client, &buyer),
-        Err(refusal) => {
-            if let Some(charge) = &charge
-                && let Err(refusal) = charges::settle(client, Provider::Paystack, charge, origin)?
-            {
-                return Ok(super::effects::refused(refusal));
-            }
-            Ok(refused(refusal))
-        }
+        Err(refusal) => match settle(client, Provider::Paystack, charge.as_ref(), origin)? {
+            Err(overflow) => Ok(refused(overflow)),
+            Ok(()) => Ok(refused(refusal)),
+        },
     }
 }
 
@@ -94,10 +90,7 @@ fn buy(
 ) -> Result<Judged> {
     let named = first_usable(client, purchase.buyer.named_users(customers::external_ids()))?;
     if let Some(standing) = credits::credited(client, &purchase.source)? {
-        // Credited by another event or by a call: what refunds say of the charge may be new to it.
-        if let Some(charge) = charge.filter(|charge| charge.charge.is_contested())
-            && let Err(refusal) = charges::settle(client, provider, &charge, origin)?
-        {
+        if let Err(refusal) = settle(client, provider, charge.as_ref(), origin)? {
             return Ok(refused(refusal));
         }
         let link = match &named {
@@ -121,7 +114,12 @@ fn buy(
         _ => None,
     };
     let request = purchase.request(identifier, credits, credit_type, terms);
-    let credited = credits::apply_event(client, &request, &person, charge, origin)?;
+    let credited = credits::apply_event(client, &request, &person, charge.as_ref(), origin)?;
+    if credited.reason != Reason::Applied
+        && let Err(refusal) = settle(client, provider, charge.as_ref(), origin)?
+    {
+        return Ok(refused(refusal));
+    }
     let after = match (&person, &credited.entry) {
         // Somebody new is made by being credited, and linked only then.
         (Person::New(_), Some(entry)) if credited.reason == Reason::Applied => {
@@ -130,6 +128,20 @@ fn buy(
         _ => None,
     };
     Ok(effect(credited, before.or(after)))
+}
+
+/// Undoes what another event or a call credited, as far as refunds call for: that the charge belongs to it
+/// may be this event's news.
+fn settle(
+    client: &Client,
+    provider: Provider,
+    charge: Option<&charges::Locked>,
+    origin: Origin,
+) -> Result<std::result::Result<(), Refusal>> {
+    match charge.filter(|charge| charge.charge.is_contested()) {
+        Some(charge) => Ok(charges::settle(client, provider, charge, origin)?.map(|_| ())),
+        None => Ok(Ok(())),
+    }
 }
 
 fn unknown_user(buyer: &Buyer) -> Setback {

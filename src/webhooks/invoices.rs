@@ -183,7 +183,8 @@ fn grant_request<'a>(
     }))
 }
 
-/// Grants it, once.
+/// Grants it, once. What another event granted is undone as far as refunds call for: which charge paid the
+/// invoice may be this event's news.
 fn grant(
     client: &Client,
     request: &Request,
@@ -191,9 +192,18 @@ fn grant(
     origin: Origin,
     plan: &str,
 ) -> Result<CreditOutcome> {
-    if let Some(source) = &request.source
-        && let Some(standing) = credits::credited(client, source)?
-    {
+    let standing = match &request.source {
+        Some(source) => credits::credited(client, source)?,
+        None => None,
+    };
+    let granted = match standing {
+        Some(standing) => standing,
+        None => {
+            let person = customers::find(client, &request.user)?;
+            credits::apply_period(client, request, &person, charges, origin, plan)?
+        }
+    };
+    if granted.reason != Reason::Applied {
         for charge in charges.iter().filter(|charge| charge.charge.is_contested()) {
             if let Err(refusal) = charges::settle(client, Provider::Stripe, charge, origin)? {
                 return Ok(CreditOutcome {
@@ -203,10 +213,8 @@ fn grant(
                 });
             }
         }
-        return Ok(standing);
     }
-    let person = customers::find(client, &request.user)?;
-    credits::apply_period(client, request, &person, charges, origin, plan)
+    Ok(granted)
 }
 
 /// What all parts of the invoice came to.
