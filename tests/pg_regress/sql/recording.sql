@@ -60,7 +60,10 @@ RESET billing_rpc.payload_retention;
 RESET billing_rpc.webhook_mode;
 -- Delivered again in mode process: done, its first attempt.
 SELECT * FROM posted('10', '{"customer": "cus_10", "metadata": {"credits": "10", "user_id": "10"}}');
+-- The worker goes by no mode: what was recorded is processed whenever it runs.
+SET billing_rpc.webhook_mode = 'record';
 SELECT event_id, reason, detail, status, attempts FROM retry_webhook_events() ORDER BY event_id;
+RESET billing_rpc.webhook_mode;
 SELECT * FROM events;
 SELECT balance FROM credit_balance('cus_10');
 

@@ -202,6 +202,12 @@ SELECT reason, detail, credits, balance FROM apply_credit_batch('[
 SELECT * FROM refunded('evt_20', '20', 900, 10);
 SELECT * FROM entries('19');
 SELECT * FROM entries('20');
+-- By a session of which an event told the payment before.
+SELECT reason, detail FROM deliver('evt_24a', 'checkout.session.completed', 5, session('24', '{"metadata": {}}'));
+SELECT * FROM refunded('evt_24b', '24', 300, 10);
+SELECT reason, balance FROM apply_credit_batch('[{"op": "purchase", "user_id": "24", "credits": 100, "idempotency_key": "b-6", "stripe_session_id": "cs_24"},
+    {"op": "spend", "user_id": "24", "credits": 67, "idempotency_key": "b-7"}]');
+SELECT * FROM entries('24');
 
 -- 11. Objects that lack what it takes: the event fails, and is kept. A charge without a payment intent goes by its own id, which paid for nothing here.
 SELECT n, answer.* FROM (VALUES
@@ -232,6 +238,43 @@ SELECT * FROM refund('evt_22b', 'refund.failed', 're_22', '22', 900, 'failed', 1
 SELECT refunds FROM charges WHERE payment_ref = 'pi_22';
 SELECT reason FROM spend_credits('22', 9223372036854775000, 'less');
 SELECT * FROM refund('evt_22b', 'refund.failed', 're_22', '22', 900, 'failed', 11);
+
+-- 12. In whatever order all this comes, it ends alike: 120 users, each with another order of the same five.
+CREATE FUNCTION orders(things text[]) RETURNS SETOF text[] LANGUAGE sql AS $$
+    WITH RECURSIVE chosen (done, left_over) AS (
+        SELECT ARRAY[]::text[], things UNION ALL SELECT done || thing, array_remove(left_over, thing) FROM chosen, unnest(left_over) AS thing)
+    SELECT done FROM chosen WHERE left_over = '{}'
+$$;
+CREATE PROCEDURE happens(thing text, n text) LANGUAGE plpgsql AS $$
+BEGIN
+    CASE thing
+        WHEN 'bought' THEN PERFORM bought(n);
+        WHEN 'called' THEN PERFORM apply_credit_purchase(n, 100, 'order-' || n, stripe_session_id => 'cs_' || n);
+        WHEN 'tied' THEN PERFORM deliver('evt_' || n || '_tied', 'checkout.session.completed', 0, session(n, '{"metadata": {}}'));
+        WHEN 'third' THEN PERFORM refunded('evt_' || n || '_third', n, 300, 10);
+        WHEN 'half' THEN PERFORM refunded('evt_' || n || '_half', n, 450, 20);
+        WHEN 'tenth failed' THEN PERFORM refund('evt_' || n || '_failed', 'refund.failed', 're_' || n, n, 90, 'failed', 30);
+        WHEN 'told again' THEN PERFORM refund('evt_' || n || '_again', 'refund.updated', 're_' || n, n, 90, 'failed', 31);
+    END CASE;
+END
+$$;
+CREATE PROCEDURE happen(first_user int, things text[]) LANGUAGE plpgsql AS $$
+DECLARE
+    in_order text[];
+    n int := first_user;
+    thing text;
+BEGIN
+    FOR in_order IN SELECT orders(things) LOOP
+        FOREACH thing IN ARRAY in_order LOOP CALL happens(thing, n::text); END LOOP;
+        n := n + 1;
+    END LOOP;
+END
+$$;
+CALL happen(1000, '{bought,third,half,tenth failed,told again}');
+CALL happen(2000, '{called,tied,third,half,tenth failed}');
+SELECT legacy_id / 1000 AS thousand, balance, undone, count(*)
+FROM billing.customers JOIN billing.balances USING (customer_id), LATERAL (SELECT sum(credits) AS undone FROM billing.ledger l WHERE l.customer_id = customers.customer_id AND kind = 'reversal') AS reversals
+WHERE legacy_id >= 1000 GROUP BY 1, 2, 3 ORDER BY 1;
 
 -- The books are right.
 SELECT * FROM billing.reconcile();
