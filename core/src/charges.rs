@@ -251,18 +251,21 @@ pub enum Step {
     },
 }
 
-/// Other reversals count as undone already, and are never given back.
-pub fn step(gave: i64, called_for: i64, undone: Undone) -> Step {
-    let wanted = (called_for - undone.by_others).clamp(0, (gave - undone.by_others).max(0));
-    let change = wanted - undone.by_charge;
-    match change {
-        0 => Step::Nothing,
-        1.. => Step::Take(change),
-        _ => {
-            let shortfall = (-change).min(undone.shortfall.max(0));
-            Step::GiveBack { shortfall, credits: -change - shortfall }
-        }
+/// What follows when the credits called for have changed since they were looked at last (`before`).
+///
+/// Other reversals count as undone already, and are never given back. As long as no more and no less is
+/// called for, nothing follows: what somebody undid by hand beside it stays undone.
+pub fn step(before: i64, called_for: i64, undone: Undone) -> Step {
+    let total = undone.by_charge + undone.by_others;
+    if called_for > before {
+        return if called_for > total { Step::Take(called_for - total) } else { Step::Nothing };
     }
+    let back = (total - called_for.max(undone.by_others)).min(undone.by_charge);
+    if called_for == before || back <= 0 {
+        return Step::Nothing;
+    }
+    let shortfall = back.min(undone.shortfall.max(0));
+    Step::GiveBack { shortfall, credits: back - shortfall }
 }
 
 #[cfg(test)]
@@ -356,13 +359,17 @@ mod tests {
     #[test]
     fn a_step_leaves_what_others_undid() {
         let undone = |by_charge, by_others, shortfall| Undone { by_charge, by_others, shortfall };
-        assert_eq!(step(100, 50, undone(0, 0, 0)), Step::Take(50));
-        assert_eq!(step(100, 50, undone(50, 0, 10)), Step::Nothing);
-        assert_eq!(step(100, 100, undone(50, 20, 0)), Step::Take(30));
-        assert_eq!(step(100, 10, undone(0, 20, 0)), Step::Nothing);
-        assert_eq!(step(100, 0, undone(50, 0, 20)), Step::GiveBack { shortfall: 20, credits: 30 });
-        assert_eq!(step(100, 40, undone(50, 0, 20)), Step::GiveBack { shortfall: 10, credits: 0 });
-        assert_eq!(step(100, 0, undone(30, 20, 50)), Step::GiveBack { shortfall: 30, credits: 0 });
+        assert_eq!(step(0, 50, undone(0, 0, 0)), Step::Take(50));
+        assert_eq!(step(50, 50, undone(50, 0, 10)), Step::Nothing);
+        assert_eq!(step(50, 100, undone(50, 20, 0)), Step::Take(30));
+        assert_eq!(step(0, 10, undone(0, 20, 0)), Step::Nothing);
+        assert_eq!(step(50, 0, undone(50, 0, 20)), Step::GiveBack { shortfall: 20, credits: 30 });
+        assert_eq!(step(50, 40, undone(50, 0, 20)), Step::GiveBack { shortfall: 10, credits: 0 });
+        assert_eq!(step(50, 0, undone(30, 20, 50)), Step::GiveBack { shortfall: 30, credits: 0 });
+        // Undone by hand after the refund: nothing follows until more or less is called for.
+        assert_eq!(step(50, 50, undone(50, 20, 0)), Step::Nothing);
+        assert_eq!(step(50, 60, undone(50, 20, 0)), Step::Nothing);
+        assert_eq!(step(50, 30, undone(50, 20, 0)), Step::GiveBack { shortfall: 0, credits: 40 });
     }
 
     #[test]
@@ -453,27 +460,37 @@ mod tests {
             prop_assert!((0..=100).contains(&called_for));
         }
 
-        /// From anywhere a step leads to what is called for, and the shortfall stays within it.
+        /// A change leads to what is called for: never to less than others undid, never to more because of
+        /// a fall; and the shortfall stays within it.
         #[test]
-        fn one_step_is_enough(gave in 0i64..50, other in 0i64..50, own in 0i64..50, short in 0i64..50, calls in 0i64..50) {
-            let (other, calls) = (other.min(gave), calls.min(gave));
+        fn one_step_is_enough(
+            gave in 0i64..50, other in 0i64..50, own in 0i64..50, short in 0i64..50, before in 0i64..50,
+            calls in 0i64..50,
+        ) {
+            let (other, before, calls) = (other.min(gave), before.min(gave), calls.min(gave));
             let own = own.min(gave - other);
-            let mut undone = Undone { by_charge: own, by_others: other, shortfall: short.min(own + other) };
-            match step(gave, calls, undone) {
+            let total = own + other;
+            let mut undone = Undone { by_charge: own, by_others: other, shortfall: short.min(total) };
+            match step(before, calls, undone) {
                 Step::Nothing => {}
                 Step::Take(credits) => {
-                    prop_assert!(credits > 0);
+                    prop_assert!(credits > 0 && calls > before);
                     undone.by_charge += credits;
                 }
                 Step::GiveBack { shortfall, credits } => {
-                    prop_assert!(shortfall >= 0 && credits >= 0 && shortfall + credits > 0);
+                    prop_assert!(shortfall >= 0 && credits >= 0 && shortfall + credits > 0 && calls < before);
                     undone.shortfall -= shortfall;
                     undone.by_charge -= shortfall + credits;
                 }
             }
-            prop_assert_eq!(undone.by_charge + undone.by_others, calls.max(other));
-            prop_assert!(undone.shortfall >= 0);
-            prop_assert_eq!(step(gave, calls, undone), Step::Nothing);
+            let expected = match calls.cmp(&before) {
+                std::cmp::Ordering::Greater => calls.max(total),
+                std::cmp::Ordering::Less => calls.max(other).min(total),
+                std::cmp::Ordering::Equal => total,
+            };
+            prop_assert_eq!(undone.by_charge + undone.by_others, expected);
+            prop_assert!(undone.shortfall >= 0 && undone.by_charge >= 0);
+            prop_assert_eq!(step(calls, calls, undone), Step::Nothing);
         }
     }
 }

@@ -160,6 +160,7 @@ details! {
     ClaimLost = "claim_lost", "The token is not the one that holds the event.";
     InProgress = "in_progress", "Another worker holds the event by a live lease.";
     Dead = "dead", "The event failed too often and waits for billing.revive_event.";
+    LeaseRanOut = "lease_ran_out", "The claim ran out, and no attempt was left.";
     Dismissed = "dismissed", "An operator dismissed the event.";
     MaxEventsInvalid = "max_events_invalid", "max_events is a number above zero.";
     // signatures

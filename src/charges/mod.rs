@@ -1,5 +1,7 @@
 //! Charges: provider payments, what they paid for, and what refunds and disputes undo of it.
 
+use std::collections::BTreeMap;
+
 use billing_core::charges::{Charge, Report};
 use billing_core::credits::{Source, gate};
 use billing_core::outcome::Refusal;
@@ -24,6 +26,8 @@ pub struct Locked {
     pub new: bool,
     /// What was said of it.
     pub charge: Charge,
+    /// By entry: how many credits were called for to be undone when that was looked at last.
+    pub called_for: BTreeMap<i64, i64>,
 }
 
 /// Locks the charge's row, inserted if absent.
@@ -43,6 +47,7 @@ fn lock_amount(
             source_ref: source_ref.map(str::to_owned),
             new: true,
             charge: Charge { amount_minor, ..Charge::default() },
+            called_for: BTreeMap::new(),
         });
     }
     store::lock(client, payment_ref)?.ok_or(Error::BrokenInvariant)
@@ -141,6 +146,7 @@ pub fn hear(
                 source_ref: None,
                 new: false,
                 charge: Charge::default(),
+                called_for: BTreeMap::new(),
             },
         },
         report => {
@@ -167,11 +173,30 @@ pub fn settle(
     }
     let mut heard = Heard::Unchanged;
     for entry_id in entries {
-        match credits::undo(client, entry_id, &locked.charge, origin)? {
+        match bring(client, locked, entry_id, origin)? {
             Ok(Some(shown)) => heard = Heard::Undone(shown),
             Ok(None) => {}
             Err(refusal) => return Ok(Err(refusal)),
         }
     }
     Ok(Ok(heard))
+}
+
+/// Brings an entry that the charge paid for to what is called for, where that has changed; the entry that
+/// does.
+pub fn bring(
+    client: &Client,
+    locked: &Locked,
+    entry_id: i64,
+    origin: Origin,
+) -> Result<std::result::Result<Option<Shown>, Refusal>> {
+    let before = locked.called_for.get(&entry_id).copied().unwrap_or_default();
+    let brought = match credits::undo(client, entry_id, &locked.charge, before, origin)? {
+        Ok(brought) => brought,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if brought.called_for != before {
+        store::note_called_for(client, &locked.payment_ref, entry_id, brought.called_for)?;
+    }
+    Ok(Ok(brought.entry))
 }

@@ -6,14 +6,15 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use super::Locked;
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, Time, statements};
+use crate::pg::{self, Client, Rows, Time, statements};
 
 statements! {
     INSERT(TEXTOID, TEXTOID, INT8OID) =
         "INSERT INTO billing.charges (payment_ref, source_ref, amount_minor) VALUES ($1, $2, $3)
          ON CONFLICT DO NOTHING RETURNING payment_ref";
     LOCK(TEXTOID) =
-        "SELECT payment_ref, source_ref, amount_minor, refunded_minor, refunded_at, refunds::text, disputes::text
+        "SELECT payment_ref, source_ref, amount_minor, refunded_minor, refunded_at, refunds::text, disputes::text,
+                called_for::text
          FROM billing.charges WHERE payment_ref = $1 FOR UPDATE";
     TIE(TEXTOID, TEXTOID) =
         "UPDATE billing.charges SET source_ref = $2
@@ -24,6 +25,10 @@ statements! {
     UPDATE(TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, JSONBOID, JSONBOID) =
         "UPDATE billing.charges
          SET amount_minor = $2, refunded_minor = $3, refunded_at = $4, refunds = $5, disputes = $6
+         WHERE payment_ref = $1 RETURNING payment_ref";
+    NOTE_CALLED_FOR(TEXTOID, TEXTOID, INT8OID) =
+        "UPDATE billing.charges
+         SET called_for = coalesce(called_for, '{}') || pg_catalog.jsonb_build_object($2, $3)
          WHERE payment_ref = $1 RETURNING payment_ref";
     PAYMENTS_OF(TEXTOID) =
         "SELECT payment_ref FROM billing.charges WHERE source_ref = $1 ORDER BY payment_ref";
@@ -66,6 +71,7 @@ pub fn lock(client: &Client, payment_ref: &str) -> Result<Option<Locked>> {
                 refunds: stored(&json(6)?).ok_or(Error::BrokenInvariant)?,
                 disputes: stored(&json(7)?).ok_or(Error::BrokenInvariant)?,
             },
+            called_for: serde_json::from_str(&json(8)?).map_err(|_| Error::BrokenInvariant)?,
         })
     })
 }
@@ -91,10 +97,18 @@ pub fn update(client: &Client, payment_ref: &str, charge: &Charge) -> Result<()>
         (!charge.refunds.is_empty()).then(|| pg::jsonb(&charge.refunds_json())).flatten().into(),
         (!charge.disputes.is_empty()).then(|| pg::jsonb(&charge.disputes_json())).flatten().into(),
     ];
-    match UPDATE.with(|s| s.run(client, &arguments))?.len() {
-        1 => Ok(()),
-        _ => Err(Error::BrokenInvariant),
-    }
+    one(UPDATE.with(|s| s.run(client, &arguments))?)
+}
+
+/// Remembers how many credits of the entry are called for to be undone.
+pub fn note_called_for(client: &Client, payment_ref: &str, entry_id: i64, called_for: i64) -> Result<()> {
+    let entry_id = entry_id.to_string();
+    one(NOTE_CALLED_FOR
+        .with(|s| s.run(client, &[payment_ref.into(), entry_id.as_str().into(), called_for.into()]))?)
+}
+
+fn one(rows: Rows) -> Result<()> {
+    if rows.len() == 1 { Ok(()) } else { Err(Error::BrokenInvariant) }
 }
 
 /// The payments that events tied to the source.

@@ -328,7 +328,7 @@ fn undo_contested(client: &Client, outcome: &CreditOutcome, posting: &Posting) -
         }
         if let Some(entry) = &outcome.entry {
             // Just credited, so there is nothing to give back that could be too much.
-            undo(client, entry.entry_id, &charge.charge, posting.origin)?
+            charges::bring(client, charge, entry.entry_id, posting.origin)?
                 .map_err(|_| Error::BrokenInvariant)?;
         }
     }

@@ -56,22 +56,34 @@ fn reverse(
     }
 }
 
-/// Undoes a purchase or grant, or gives back of it, as far as its charge calls for; the entry that does,
-/// if there is anything to do. The charge's row is locked.
+/// What bringing an entry to what its charge calls for came to.
+pub struct Brought {
+    /// How many credits are called for to be undone.
+    pub called_for: i64,
+    /// The entry that undid or gave back, if there was anything to do.
+    pub entry: Option<Shown>,
+}
+
+/// Undoes a purchase or grant, or gives back of it, where its charge calls for more or less than `before`.
+/// The charge's row is locked.
 pub fn undo(
     client: &Client,
     entry_id: i64,
     charge: &Charge,
+    before: i64,
     origin: Origin,
-) -> Result<std::result::Result<Option<Shown>, Refusal>> {
+) -> Result<std::result::Result<Brought, Refusal>> {
     let undone = store::entry_by_id(client, entry_id)?.ok_or(Error::BrokenInvariant)?;
+    let called_for = charge.called_for(undone.credits, undone.amount_minor);
+    if called_for == before {
+        return Ok(Ok(Brought { called_for, entry: None }));
+    }
     let key = AccountKey { customer_id: undone.customer_id, credit_type: &undone.credit_type };
     let mut locked = Locked::open(client, key)?.ok_or(Error::BrokenInvariant)?;
-    let called_for = charge.called_for(undone.credits, undone.amount_minor);
     let (so_far, reversals) = store::undone_by(client, entry_id)?;
     let lot_id = store::lot_of(client, entry_id)?;
-    let (change, credits, shortfall) = match step(undone.credits, called_for, so_far) {
-        Step::Nothing => return Ok(Ok(None)),
+    let (change, credits, shortfall) = match step(before, called_for, so_far) {
+        Step::Nothing => return Ok(Ok(Brought { called_for, entry: None })),
         Step::Take(credits) => {
             let taken = locked.account.undo_credit(credits, lot_id);
             (credits, -taken, credits - taken)
@@ -89,7 +101,7 @@ pub fn undo(
     let request = ReversalRequest { entry_id, idempotency_key, credits: Some(change) };
     let plan = Plan { credits, shortfall: Some(shortfall), uses: Vec::new() };
     let entry = write(client, &request, origin, None, &undone, &locked, &plan)?;
-    Ok(Ok(Some(entry.ok_or(Error::BrokenInvariant)?)))
+    Ok(Ok(Brought { called_for, entry: Some(entry.ok_or(Error::BrokenInvariant)?) }))
 }
 
 /// The answer to a key that stands.

@@ -35,8 +35,8 @@ statements! {
              AND (status IN ('recorded', 'failed')
                   OR (status = 'processing' AND lease_until <= $3 AND attempts < $5))
          RETURNING event_type, attempts, claim_token";
-    BURY(TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID) =
-        "UPDATE billing.webhook_events SET status = 'dead', lease_until = NULL, next_attempt_at = NULL
+    BURY(TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID) =
+        "UPDATE billing.webhook_events SET status = 'dead', lease_until = NULL, next_attempt_at = NULL, error_detail = $5, error_message = $6
          WHERE provider = $1 AND event_id = $2
              AND status = 'processing' AND lease_until <= $3 AND attempts >= $4
          RETURNING event_id";
@@ -65,7 +65,8 @@ statements! {
     DISMISS(TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID) =
         "UPDATE billing.webhook_events
          SET status = 'completed', processed_at = $3, result = $4, lease_until = NULL, next_attempt_at = NULL,
-             customer_code = NULL, payload = CASE WHEN $5 THEN payload END
+             customer_code = NULL, error_detail = NULL, error_message = NULL,
+             payload = CASE WHEN $5 THEN payload END
          WHERE provider = $1 AND event_id = $2 AND status IN ('failed', 'dead')
          RETURNING event_type, attempts";
     PURGE(INTERVALOID, INT8OID) =
@@ -237,7 +238,16 @@ pub fn take(
 /// Marks an event dead whose lease ran out on its last attempt.
 pub fn bury(client: &Client, key: EventKey, now: Time, max_attempts: i32) -> Result<()> {
     let [provider, event_id] = key.arguments();
-    BURY.with(|s| s.run(client, &[provider, event_id, now.timestamp().into(), max_attempts.into()]))?;
+    let why = Detail::LeaseRanOut;
+    let arguments = [
+        provider,
+        event_id,
+        now.timestamp().into(),
+        max_attempts.into(),
+        why.as_str().into(),
+        why.meaning().into(),
+    ];
+    BURY.with(|s| s.run(client, &arguments))?;
     Ok(())
 }
 

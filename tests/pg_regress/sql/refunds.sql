@@ -140,11 +140,16 @@ SELECT * FROM refunded('evt_11c', '11', 900, 12);
 SELECT reason, detail FROM reverse_credit_entry((SELECT entry_id FROM billing.ledger WHERE source_ref = 'stripe:cs_11'), 'by-hand-3');
 SELECT * FROM refund('evt_11d', 'refund.failed', 're_11', '11', 900, 'failed', 13);
 SELECT * FROM entries('11');
--- Also one that comes after the refund: the next event about the payment brings all that is undone, by whomever, to what is called for.
+-- Also one that comes after the refund, as long as events call for no less than before; more is taken only beyond all that is undone.
 SELECT * FROM bought('23');
 SELECT * FROM refunded('evt_23a', '23', 450, 10);
 SELECT reason, credits, balance FROM reverse_credit_entry((SELECT entry_id FROM billing.ledger WHERE source_ref = 'stripe:cs_23'), 'by-hand-23', 20);
 SELECT * FROM refund('evt_23b', 'refund.updated', 're_23', '23', 450, 'succeeded', 11);
+SELECT * FROM refunded('evt_23c', '23', 540, 12);
+-- When they call for less, what is undone comes down to that, but never below what was undone by hand.
+SELECT * FROM refund('evt_23d', 'refund.failed', 're_23', '23', 270, 'failed', 13);
+SELECT * FROM refund('evt_23e', 'refund.failed', 're_23b', '23', 270, 'failed', 14);
+SELECT * FROM entries('23');
 
 -- 8. Credits with an expiry are taken from their lot, and go back to it while it lives.
 SELECT reason, balance FROM grant_credits('12', 7, 'gift-12');
