@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 export PG_CONFIG
 
-LAYERS := test-core test-pg test-regress test-isolation test-pgtap test-wire test-docs
+LAYERS := test-core test-pg test-regress test-isolation test-pgtap test-wire test-docs test-examples
 # Names of single tests for a layer: make test-regress TESTS='credits webhooks'
 TESTS ?=
 
@@ -57,6 +57,9 @@ test-wire: install ## client programs against a real server: races, crashes, upg
 test-docs: install ## the SQL in README.md and docs/
 	@scripts/test_docs.sh $(TESTS)
 
+test-examples: install ## the programs in examples/, against fakes of the providers
+	@scripts/test_examples.sh $(TESTS)
+
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} scripts/test_cargo.sh test-core --package billing_core
 	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
@@ -79,4 +82,4 @@ clean: ## remove everything built, stopping clusters left behind
 	@rm -rf target
 
 .PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
-	test-wire test-docs test-long corpus accept check bench clean
+	test-wire test-docs test-examples test-long corpus accept check bench clean
