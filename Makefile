@@ -73,6 +73,9 @@ accept: install ## make new golden results the expected ones, after showing the 
 check: deps ## format, lints, licences, documentation of the code
 	@scripts/check.sh
 
+fuzz: ## look for input that breaks a parser: FUZZ_SECONDS=10 per target, TESTS='stripe json', SEEDS=dir
+	@scripts/fuzz.sh $(TESTS)
+
 bench: install ## how fast it is, on a durable cluster
 	@scripts/bench.sh $(BENCH_ARGS)
 
@@ -82,4 +85,4 @@ clean: ## remove everything built, stopping clusters left behind
 	@rm -rf target
 
 .PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
-	test-wire test-docs test-examples test-long corpus accept check bench clean
+	test-wire test-docs test-examples test-long corpus accept check fuzz bench clean

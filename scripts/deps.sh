@@ -8,13 +8,6 @@ PACKAGES=(
   "postgresql-$PG_MAJOR" "postgresql-client-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "postgresql-$PG_MAJOR-pgtap"
 )
 
-timed() { # timed WHAT COMMAND...
-  local what=$1 start=$SECONDS
-  shift
-  "$@"
-  say "deps: $what: done in $((SECONDS - start)) s"
-}
-
 apt_packages() {
   command -v dpkg-query >/dev/null || die "this is not a Debian system" \
     "Install by hand: Postgres $PG_MAJOR with its server headers and pgTAP, clang with libclang, a C compiler, sudo, perl," \
@@ -58,11 +51,6 @@ cargo_tools() {
     say "deps: installing cargo-deny (two to five minutes)"
     timed "cargo-deny" cargo_install cargo-deny
   fi
-}
-
-# Tools are built outside the project's target folder, and leave nothing there.
-cargo_install() {
-  env -u CARGO_TARGET_DIR cargo install --locked --quiet "$@"
 }
 
 # cargo-pgrx reads from one file in the home folder where each Postgres is.

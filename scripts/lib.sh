@@ -42,6 +42,18 @@ as_root() {
   fi
 }
 
+timed() { # timed WHAT COMMAND...
+  local what=$1 start=$SECONDS
+  shift
+  "$@"
+  say "deps: $what: done in $((SECONDS - start)) s"
+}
+
+# Tools are built outside the project's target folder, and leave nothing there.
+cargo_install() {
+  env -u CARGO_TARGET_DIR cargo install --locked --quiet "$@"
+}
+
 # The folders of the Postgres in use; PG_BIN holds its programs.
 pg_paths() {
   [[ -x $PG_CONFIG ]] || die "no Postgres $PG_MAJOR at $PG_CONFIG" \

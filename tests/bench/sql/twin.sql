@@ -490,6 +490,7 @@ DECLARE
     at timestamptz := clock_timestamp();
     token uuid;
     tries integer := 1;
+    ignored text;
     standing record;
     effect record;
     outcome jsonb;
@@ -520,16 +521,39 @@ BEGIN
         RETURN ROW(false, 'invalid', refusal, 'stripe', NULL, NULL, NULL, NULL, NULL, NULL, NULL)::twin.event_outcome;
     END IF;
 
-    INSERT INTO twin.webhook_events (provider, event_id, event_type, status, attempts, received_at, lease_until,
+    -- An event without effect is one row, complete as it arrives.
+    IF body ->> 'account' IS NOT NULL
+        AND NOT EXISTS (SELECT FROM twin.allowed_accounts a WHERE a.account_id = body ->> 'account') THEN
+        ignored := 'connected_account';
+    ELSIF type NOT IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded') THEN
+        ignored := 'event_type_not_handled';
+    END IF;
+    IF ignored IS NOT NULL THEN
+        outcome := jsonb_build_object('reason', 'ignored', 'detail', ignored);
+        INSERT INTO twin.webhook_events (provider, event_id, event_type, status, attempts, received_at, processed_at,
+                occurred_at, livemode, account_id, api_version, object_id, object_type, payload_summary, result)
+            VALUES ('stripe', id, type, 'completed', 1, at, at,
+                to_timestamp((body ->> 'created')::bigint), (body ->> 'livemode')::boolean,
+                body ->> 'account', body ->> 'api_version', object ->> 'id', object ->> 'object',
+                jsonb_build_object('id', id, 'type', type, 'object_id', object ->> 'id', 'object_type', object ->> 'object'),
+                outcome)
+            ON CONFLICT (provider, event_id) DO NOTHING;
+        IF FOUND THEN
+            RETURN ROW(false, 'ignored', ignored, 'stripe', id, type, 'completed', 1, NULL, NULL, outcome)::twin.event_outcome;
+        END IF;
+    END IF;
+
+    -- The claim lives and dies with this transaction: it needs no lease.
+    INSERT INTO twin.webhook_events (provider, event_id, event_type, status, attempts, received_at,
             occurred_at, claim_token, livemode, account_id, api_version, object_id, object_type, payload_summary)
-        VALUES ('stripe', id, type, 'processing', 1, at, at + interval '300 seconds',
+        VALUES ('stripe', id, type, 'processing', 1, at,
             to_timestamp((body ->> 'created')::bigint), gen_random_uuid(), (body ->> 'livemode')::boolean,
             body ->> 'account', body ->> 'api_version', object ->> 'id', object ->> 'object',
             jsonb_build_object('id', id, 'type', type, 'object_id', object ->> 'id', 'object_type', object ->> 'object'))
         ON CONFLICT (provider, event_id) DO NOTHING RETURNING claim_token INTO token;
     IF NOT FOUND THEN
         UPDATE twin.webhook_events e SET status = 'processing', attempts = e.attempts + 1,
-                claim_token = gen_random_uuid(), lease_until = at + interval '300 seconds', next_attempt_at = NULL
+                claim_token = gen_random_uuid(), lease_until = NULL, next_attempt_at = NULL
             WHERE e.provider = 'stripe' AND e.event_id = id
                 AND (e.status IN ('recorded', 'failed') OR (e.status = 'processing' AND e.lease_until <= at))
             RETURNING e.claim_token, e.attempts INTO token, tries;
@@ -544,14 +568,10 @@ BEGIN
     END IF;
 
     BEGIN
-        IF body ->> 'account' IS NOT NULL
-            AND NOT EXISTS (SELECT FROM twin.allowed_accounts a WHERE a.account_id = body ->> 'account') THEN
-            SELECT 'ignored'::twin.reason AS reason, 'connected_account' AS detail, NULL AS failure,
-                NULL::twin.credit_outcome AS entry INTO effect;
-        ELSIF type IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded') THEN
+        IF ignored IS NULL THEN
             effect := twin.apply_checkout(body);
         ELSE
-            SELECT 'ignored'::twin.reason AS reason, 'event_type_not_handled' AS detail, NULL AS failure,
+            SELECT 'ignored'::twin.reason AS reason, ignored AS detail, NULL AS failure,
                 NULL::twin.credit_outcome AS entry INTO effect;
         END IF;
         IF effect.failure IS NOT NULL THEN

@@ -1,9 +1,10 @@
-//! The calls that are compared, each one prepared statement and one round trip.
+//! The calls that are compared, each one prepared statement and one round trip, an application's own apart.
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
 use crate::Failure;
+use crate::application;
 use crate::random::Random;
 use crate::world::{Applied, World};
 
@@ -16,6 +17,8 @@ pub enum Side {
     Twin = 1,
     /// Bare SQL that writes the same rows.
     Floor = 2,
+    /// A program that does by itself, statement by statement, what a webhook calls for.
+    Application = 3,
 }
 
 /// What is asked.
@@ -24,7 +27,31 @@ pub enum Kind {
     Purchase,
     Spend,
     Replay,
+    /// A signed checkout, new every time.
     Webhook,
+    /// One that was applied, delivered again.
+    Redelivery,
+    /// The same body of a type without effect.
+    Ignored,
+    /// The same body, signed with another secret.
+    Forged,
+}
+
+impl Kind {
+    /// Whether signed bodies are sent.
+    pub fn is_delivery(self) -> bool {
+        matches!(self, Kind::Webhook | Kind::Redelivery | Kind::Ignored | Kind::Forged)
+    }
+
+    /// What is to be answered: applied, and the detail.
+    fn expected(self) -> (bool, Option<&'static str>) {
+        match self {
+            Kind::Purchase | Kind::Spend | Kind::Webhook => (true, None),
+            Kind::Replay | Kind::Redelivery => (false, None),
+            Kind::Ignored => (false, Some("event_type_not_handled")),
+            Kind::Forged => (false, Some("signature_mismatch")),
+        }
+    }
 }
 
 /// One call.
@@ -40,8 +67,15 @@ pub const AMOUNT_MINOR: i64 = 1_999;
 pub const CURRENCY: &str = "usd";
 
 impl Call {
-    /// The statement.
-    fn sql(self) -> String {
+    /// The statement, or those of an application.
+    fn sql(self) -> Vec<String> {
+        if self.side == Side::Application {
+            return application::STATEMENTS.map(str::to_owned).to_vec();
+        }
+        vec![self.only_statement()]
+    }
+
+    fn only_statement(self) -> String {
         let schema = if self.side == Side::Twin { "twin" } else { "public" };
         match (self.kind, self.side) {
             (Kind::Purchase, Side::Floor) => include_str!("../sql/floor_purchase.sql").to_owned(),
@@ -52,27 +86,42 @@ impl Call {
                      amount_minor => $5, currency => $6)"
             ),
             (Kind::Spend, _) => format!("SELECT * FROM {schema}.spend_credits($1, $2, $3)"),
-            (Kind::Webhook, _) => format!("SELECT * FROM {schema}.process_stripe_webhook($1, $2)"),
+            (Kind::Webhook | Kind::Redelivery | Kind::Ignored | Kind::Forged, _) => {
+                format!("SELECT * FROM {schema}.process_stripe_webhook($1, $2)")
+            }
         }
     }
 
     /// Prepares it.
-    pub async fn prepare(self, client: &Client) -> Result<Statement, Failure> {
-        Ok(client.prepare(&self.sql()).await?)
+    pub async fn prepare(self, client: &Client) -> Result<Vec<Statement>, Failure> {
+        let mut prepared = Vec::new();
+        for sql in self.sql() {
+            prepared.push(client.prepare(&sql).await?);
+        }
+        Ok(prepared)
     }
 
     /// Makes the call with fresh arguments, and checks the answer; false if there is nothing left to send.
     pub async fn make(
         self,
         client: &Client,
-        statement: &Statement,
+        prepared: &[Statement],
         world: &World,
         random: &mut Random,
     ) -> Result<bool, Failure> {
+        let statement = prepared.first().ok_or("nothing is prepared")?;
         match self.kind {
-            Kind::Webhook => {
+            Kind::Webhook | Kind::Redelivery | Kind::Ignored | Kind::Forged => {
                 let Some((body, header)) = world.bodies.borrow_mut().pop() else { return Ok(false) };
+                if self.side == Side::Application {
+                    application::deliver(client, prepared, &body, &header).await?;
+                    return Ok(true);
+                }
                 self.send(client, statement, &[&body, &header]).await?;
+                let mut sent = world.sent.borrow_mut();
+                if (self.kind, self.side) == (Kind::Webhook, Side::Ours) && sent.len() < MAX_REPLAYS {
+                    sent.push(body);
+                }
             }
             Kind::Replay => {
                 let (customer, key, session) = {
@@ -144,11 +193,11 @@ impl Call {
     ) -> Result<(), Failure> {
         let row = client.query_one(statement, arguments).await?;
         let applied: bool = row.try_get(0)?;
-        let entry: bool = self.kind == Kind::Webhook || row.try_get::<_, Option<i64>>(3)?.is_some();
-        if applied == (self.kind != Kind::Replay) && entry {
+        let detail: Option<&str> = row.try_get(2)?;
+        let entry: bool = self.kind.is_delivery() || row.try_get::<_, Option<i64>>(3)?.is_some();
+        if (applied, detail) == self.kind.expected() && entry {
             return Ok(());
         }
-        let detail: Option<String> = row.try_get(2)?;
         Err(format!("{self:?} answered applied = {applied}, detail = {detail:?}").into())
     }
 }

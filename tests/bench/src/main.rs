@@ -3,6 +3,7 @@
 //! `world` makes the database, `calls` are what is compared, `measure` measures them in turns, `report` prints.
 //! Sections that need more than that have a module of their own: `wal`, `bulk`, `size`, `lots`, `kept`.
 
+mod application;
 mod bulk;
 mod calls;
 mod kept;
@@ -55,19 +56,30 @@ fn told(failure: &(dyn std::error::Error + 'static)) -> String {
     database.map_or_else(|| failure.to_string(), |error| format!("{error} {:?}", error.where_()))
 }
 
-/// Comparisons of calls: title, section, contenders, ratios.
+/// Comparisons of calls.
 struct Comparison {
     section: &'static str,
     title: &'static str,
     contenders: Vec<(&'static str, Call)>,
-    ratios: Vec<Wanted>,
+    /// By the number of clients.
+    ratios: fn(usize) -> Vec<Wanted>,
+}
+
+fn ratio(name: &'static str, of: usize, to: usize) -> Wanted {
+    Wanted { name, of, to, requirement: None }
+}
+
+fn at_least(name: &'static str, of: usize, to: usize, least: f64) -> Wanted {
+    Wanted { name, of, to, requirement: Some(Requirement::AtLeast(least)) }
+}
+
+/// Two measurements of one thing.
+fn control(of: usize, to: usize) -> Wanted {
+    Wanted { name: "control", of, to, requirement: Some(Requirement::Same(0.05)) }
 }
 
 fn comparisons() -> Vec<Comparison> {
     let call = |side, kind| Call { side, kind };
-    let ratio = |name, of, to| Wanted { name, of, to, requirement: None };
-    let at_least =
-        |name, of, to, least| Wanted { name, of, to, requirement: Some(Requirement::AtLeast(least)) };
     vec![
         Comparison {
             section: "purchase",
@@ -78,11 +90,9 @@ fn comparisons() -> Vec<Comparison> {
                 ("floor of bare SQL", call(Side::Floor, Kind::Purchase)),
                 ("ours once more", call(Side::Ours, Kind::Purchase)),
             ],
-            ratios: vec![
-                at_least("ours / floor", 0, 2, 0.60),
-                at_least("ours / twin", 0, 1, 1.20),
-                Wanted { name: "control", of: 3, to: 0, requirement: Some(Requirement::Same(0.05)) },
-            ],
+            ratios: |_| {
+                vec![at_least("ours / floor", 0, 2, 0.60), at_least("ours / twin", 0, 1, 1.20), control(3, 0)]
+            },
         },
         Comparison {
             section: "spend",
@@ -92,7 +102,7 @@ fn comparisons() -> Vec<Comparison> {
                 ("twin in PL/pgSQL", call(Side::Twin, Kind::Spend)),
                 ("floor of bare SQL", call(Side::Floor, Kind::Spend)),
             ],
-            ratios: vec![ratio("ours / floor", 0, 2), ratio("ours / twin", 0, 1)],
+            ratios: |_| vec![ratio("ours / floor", 0, 2), ratio("ours / twin", 0, 1)],
         },
         Comparison {
             section: "replay",
@@ -103,11 +113,13 @@ fn comparisons() -> Vec<Comparison> {
                 ("floor lookup by key", call(Side::Floor, Kind::Replay)),
                 ("ours applied", call(Side::Ours, Kind::Purchase)),
             ],
-            ratios: vec![
-                ratio("replay / applied", 0, 3),
-                ratio("ours / twin", 0, 1),
-                ratio("ours / floor's lookup", 0, 2),
-            ],
+            ratios: |_| {
+                vec![
+                    ratio("replay / applied", 0, 3),
+                    ratio("ours / twin", 0, 1),
+                    ratio("ours / floor's lookup", 0, 2),
+                ]
+            },
         },
         Comparison {
             section: "webhook",
@@ -115,8 +127,34 @@ fn comparisons() -> Vec<Comparison> {
             contenders: vec![
                 ("ours", call(Side::Ours, Kind::Webhook)),
                 ("twin in PL/pgSQL", call(Side::Twin, Kind::Webhook)),
+                ("application over a driver", call(Side::Application, Kind::Webhook)),
+                ("ours once more", call(Side::Ours, Kind::Webhook)),
             ],
-            ratios: vec![ratio("ours / twin", 0, 1)],
+            ratios: |clients| {
+                let application = if clients == 1 { 1.5 } else { 2.0 };
+                vec![
+                    at_least("ours / twin", 0, 1, 1.5),
+                    at_least("ours / application", 0, 2, application),
+                    control(3, 0),
+                ]
+            },
+        },
+        Comparison {
+            section: "deliveries",
+            title: "deliveries that change no balance",
+            contenders: vec![
+                ("applied", call(Side::Ours, Kind::Webhook)),
+                ("delivered again", call(Side::Ours, Kind::Redelivery)),
+                ("type without effect", call(Side::Ours, Kind::Ignored)),
+                ("signature refused", call(Side::Ours, Kind::Forged)),
+            ],
+            ratios: |_| {
+                vec![
+                    ratio("replay / applied", 1, 0),
+                    ratio("ignored / applied", 2, 0),
+                    ratio("refused / applied", 3, 0),
+                ]
+            },
         },
     ]
 }
@@ -127,7 +165,7 @@ async fn run() -> Result<bool, Failure> {
     let progress = |text: &str| eprintln!("[{:>4} s] {text}", started.elapsed().as_secs());
     let mut report = Report::default();
 
-    progress("making the tables three times, with 1,000 customers");
+    progress("making the tables four times, with 1,000 customers");
     let control = world::connect(None).await?;
     let server: String = control.query_one("SELECT version()", &[]).await?.get(0);
     let world = world::make(&control).await?;
@@ -183,13 +221,11 @@ async fn compare(
     report: &mut Report,
     progress: &impl Fn(&str),
 ) -> Result<(), Failure> {
+    prepare(comparison.section, world).await?;
     let most = CLIENTS.into_iter().max().unwrap_or(1);
     let mut contenders = Vec::new();
     for (name, call) in &comparison.contenders {
         contenders.push(Contender::open(name, *call, most, None).await?);
-    }
-    if comparison.section == "replay" {
-        remember(world).await?;
     }
     for on in &options.synchronous_commit {
         for contender in &contenders {
@@ -202,16 +238,36 @@ async fn compare(
             let worlds = vec![world; contenders.len()];
             let named =
                 measure::in_turns(&contenders, &worlds, clients, options.rounds, options.seconds).await?;
-            report.comparison(Setting::calls(comparison.title, clients, *on), &named, &comparison.ratios);
+            report.comparison(
+                Setting::calls(comparison.title, clients, *on),
+                &named,
+                &(comparison.ratios)(clients),
+            );
         }
     }
     Ok(())
 }
 
+/// What has to be there before a section's sessions are opened.
+async fn prepare(section: &str, world: &World) -> Result<(), Failure> {
+    match section {
+        "replay" => remember(world, Kind::Purchase, &[Side::Ours, Side::Twin, Side::Floor]).await,
+        "webhook" => {
+            let control = world::connect(None).await?;
+            webhook::check_alike(&control, world).await?;
+            remember(world, Kind::Webhook, &[Side::Ours, Side::Twin, Side::Application]).await?;
+            // A plan that is made and kept while its tables are empty scans them ever after.
+            Ok(control.batch_execute("VACUUM ANALYZE").await?)
+        }
+        "deliveries" => remember(world, Kind::Webhook, &[Side::Ours]).await,
+        _ => Ok(()),
+    }
+}
+
 /// Has each side apply requests that can be sent again.
-async fn remember(world: &World) -> Result<(), Failure> {
-    for side in [Side::Ours, Side::Twin, Side::Floor] {
-        let contender = Contender::open("", Call { side, kind: Kind::Purchase }, 4, None).await?;
+async fn remember(world: &World, kind: Kind, sides: &[Side]) -> Result<(), Failure> {
+    for side in sides {
+        let contender = Contender::open("", Call { side: *side, kind }, 4, None).await?;
         contender.synchronous_commit(false).await?;
         contender.calls(world, 500).await?;
     }

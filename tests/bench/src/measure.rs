@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Statement};
 
 use crate::Failure;
-use crate::calls::{Call, Kind};
+use crate::calls::Call;
 use crate::random::Random;
 use crate::webhook;
 use crate::world::{World, connect};
@@ -23,7 +23,7 @@ pub struct Contender {
 
 struct Session {
     client: Client,
-    statement: Statement,
+    prepared: Vec<Statement>,
     process: i32,
 }
 
@@ -88,13 +88,13 @@ impl Contender {
 
     /// So many calls of each session.
     pub async fn calls(&self, world: &World, count: usize) -> Result<(), Failure> {
-        if self.call.kind == Kind::Webhook {
-            webhook::sign(world, count * self.sessions.len())?;
+        if self.call.kind.is_delivery() {
+            webhook::sign(world, self.call.kind, count * self.sessions.len())?;
         }
         let run = async |(seed, session): (usize, &Session)| -> Result<(), Failure> {
             let mut random = Random::new(seed as u64);
             for _ in 0..count {
-                self.call.make(&session.client, &session.statement, world, &mut random).await?;
+                self.call.make(&session.client, &session.prepared, world, &mut random).await?;
             }
             Ok(())
         };
@@ -108,15 +108,16 @@ impl Contender {
         let mut random = Random::new(0);
         let meter = Meter::start(session.process);
         for _ in 0..count {
-            self.call.make(&session.client, &session.statement, world, &mut random).await?;
+            self.call.make(&session.client, &session.prepared, world, &mut random).await?;
         }
         Ok(meter.stop(count))
     }
 
     /// Calls from so many sessions at once for so long.
     async fn measure(&self, world: &World, clients: usize, seconds: f64) -> Result<Slice, Failure> {
-        if self.call.kind == Kind::Webhook {
-            webhook::sign(world, (self.pace.get() * seconds * 2.0) as usize + 20 * clients)?;
+        if self.call.kind.is_delivery() {
+            let count = (self.pace.get() * seconds * 2.0) as usize + 20 * clients;
+            webhook::sign(world, self.call.kind, count)?;
         }
         let sessions = &self.sessions[..clients];
         let cpu_before = cpu_nanos(sessions);
@@ -126,7 +127,7 @@ impl Contender {
             let mut random = Random::new(seed as u64);
             let mut calls = 0;
             while Instant::now() < end {
-                if !self.call.make(&session.client, &session.statement, world, &mut random).await? {
+                if !self.call.make(&session.client, &session.prepared, world, &mut random).await? {
                     break;
                 }
                 calls += 1;
@@ -178,9 +179,9 @@ impl Slice {
 
 impl Session {
     async fn open(client: Client, call: Call) -> Result<Session, Failure> {
-        let statement = call.prepare(&client).await?;
+        let prepared = call.prepare(&client).await?;
         let process = process(&client).await?;
-        Ok(Session { client, statement, process })
+        Ok(Session { client, prepared, process })
     }
 }
 

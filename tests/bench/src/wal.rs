@@ -26,6 +26,12 @@ pub async fn measure(
         ("ours replay", Side::Ours, Kind::Replay),
         ("twin replay", Side::Twin, Kind::Replay),
         ("floor lookup by key", Side::Floor, Kind::Replay),
+        ("webhook, ours", Side::Ours, Kind::Webhook),
+        ("webhook, twin", Side::Twin, Kind::Webhook),
+        ("webhook, application", Side::Application, Kind::Webhook),
+        ("webhook delivered again", Side::Ours, Kind::Redelivery),
+        ("webhook ignored", Side::Ours, Kind::Ignored),
+        ("webhook refused", Side::Ours, Kind::Forged),
     ];
     let mut contenders = Vec::new();
     for (name, side, kind) in calls {

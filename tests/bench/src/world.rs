@@ -1,4 +1,4 @@
-//! The database that is measured: the same customers and the same tables three times over.
+//! The database that is measured: the same customers and the same tables four times over.
 
 use std::cell::{Cell, RefCell};
 
@@ -14,6 +14,9 @@ pub const CUSTOMERS: usize = 1_000;
 const FIRST_CREDITS: i64 = 1_000_000_000_000;
 /// The secret that bodies are signed with.
 pub const WEBHOOK_SECRET: &str = "whsec_0123456789abcdefghijklmnopqrstuv";
+
+/// Schemas with the same tables as schema billing.
+const COPIES: [&str; 3] = ["floor", "twin", "app"];
 
 /// One of the known customers.
 #[derive(Clone)]
@@ -43,6 +46,8 @@ pub struct World {
     pub applied: [RefCell<Vec<Applied>>; 3],
     /// Signed bodies that were not sent yet.
     pub bodies: RefCell<Vec<(String, String)>>,
+    /// Bodies that the extension applied, to be delivered again.
+    pub sent: RefCell<Vec<String>>,
 }
 
 impl World {
@@ -93,12 +98,12 @@ pub fn own_database() -> String {
     std::env::var("PGDATABASE").unwrap_or_else(|_| "bench".to_owned())
 }
 
-/// Makes the three sets of tables and fills them with the same customers and balances.
+/// Makes the four sets of tables and fills them with the same customers and balances.
 pub async fn make(client: &Client) -> Result<World, Failure> {
     let customers = register(client, CUSTOMERS).await?;
     grant_first(client, &customers).await?;
     client.execute("SELECT billing.add_webhook_secret('stripe', $1)", &[&WEBHOOK_SECRET]).await?;
-    for schema in ["floor", "twin"] {
+    for schema in COPIES {
         client.batch_execute(&include_str!("../sql/tables.sql").replace("@schema@", schema)).await?;
         for table in ["customers", "balances", "ledger", "webhook_secrets"] {
             let copy =
@@ -157,9 +162,9 @@ pub async fn register(client: &Client, count: usize) -> Result<Vec<Customer>, Fa
     Ok(customers)
 }
 
-/// Whether every balance is the sum of its entries, in all three sets of tables.
+/// Whether every balance is the sum of its entries, in all sets of tables.
 pub async fn check(client: &Client) -> Result<(), Failure> {
-    for schema in ["billing", "floor", "twin"] {
+    for schema in ["billing"].into_iter().chain(COPIES) {
         let wrong = format!(
             "SELECT count(*) FROM {schema}.balances b WHERE b.balance <>
                  (SELECT sum(e.credits) FROM {schema}.ledger e
