@@ -8,6 +8,7 @@ mod corpus;
 mod crashes;
 mod deliveries;
 mod exits;
+mod inbox;
 mod ledger_crashes;
 mod ledger_model;
 mod permutations;
@@ -32,6 +33,7 @@ fn main() {
     corpus::add(&mut add);
     bad_input::add(&mut add);
     permutations::add(&mut add);
+    inbox::add(&mut add);
     plans::add(&mut add);
     exits::add(&mut add);
     restore::add(&mut add);
