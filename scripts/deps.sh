@@ -6,6 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PACKAGES=(
   build-essential clang libclang-dev pkg-config sudo perl util-linux
   "postgresql-$PG_MAJOR" "postgresql-client-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "postgresql-$PG_MAJOR-pgtap"
+  "postgresql-$PG_MAJOR-cron"
 )
 
 timed() { # timed WHAT COMMAND...
@@ -17,7 +18,7 @@ timed() { # timed WHAT COMMAND...
 
 apt_packages() {
   command -v dpkg-query >/dev/null || die "this is not a Debian system" \
-    "Install by hand: Postgres $PG_MAJOR with its server headers and pgTAP, clang with libclang, a C compiler, sudo, perl." \
+    "Install by hand: Postgres $PG_MAJOR with its server headers, pgTAP and pg_cron, clang with libclang, a C compiler, sudo, perl." \
     "Then set PG_CONFIG to its pg_config."
   local installed missing=() package
   installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${PACKAGES[@]}" 2>/dev/null || true)

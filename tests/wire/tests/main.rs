@@ -16,6 +16,7 @@ mod plans;
 mod races;
 mod raw_bodies;
 mod restore;
+mod schedule;
 mod tampering;
 
 fn main() {
@@ -40,6 +41,7 @@ fn main() {
     crashes::add(&mut add);
     ledger_model::add(&mut add);
     tampering::add(&mut add);
+    schedule::add(&mut add);
     ledger_crashes::add(&mut add);
 
     let conclusion = libtest_mimic::run(&arguments, trials);
