@@ -3,6 +3,7 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod bad_bodies;
 mod bad_input;
 mod corpus;
 mod crashes;
@@ -33,6 +34,7 @@ fn main() {
     raw_bodies::add(&mut add);
     corpus::add(&mut add);
     bad_input::add(&mut add);
+    bad_bodies::add(&mut add);
     permutations::add(&mut add);
     inbox::add(&mut add);
     plans::add(&mut add);
