@@ -6,12 +6,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PACKAGES=(
   build-essential clang libclang-dev pkg-config sudo perl util-linux python3-venv
   "postgresql-$PG_MAJOR" "postgresql-client-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "postgresql-$PG_MAJOR-pgtap"
+  "postgresql-$PG_MAJOR-cron"
 )
 
 apt_packages() {
   command -v dpkg-query >/dev/null || die "this is not a Debian system" \
-    "Install by hand: Postgres $PG_MAJOR with its server headers and pgTAP, clang with libclang, a C compiler, sudo, perl," \
-    "Python 3 with venv." \
+    "Install by hand: Postgres $PG_MAJOR with its server headers, pgTAP and pg_cron, clang with libclang, a C compiler, sudo," \
+    "perl, Python 3 with venv." \
     "Then set PG_CONFIG to its pg_config."
   local installed missing=() package
   installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${PACKAGES[@]}" 2>/dev/null || true)

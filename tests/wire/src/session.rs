@@ -575,6 +575,11 @@ impl Session {
 
     async fn prepared(&mut self, sql: &str) -> Tried<Statement> {
         self.connect().await?;
+        self.prepared_here(sql).await
+    }
+
+    /// In the connection as it is, so that several statements belong to one.
+    async fn prepared_here(&mut self, sql: &str) -> Tried<Statement> {
         let (client, statements) = self.connection.as_mut().expect("connected");
         if let Some(statement) = statements.get(sql) {
             return Ok(statement.clone());
@@ -629,10 +634,12 @@ impl Session {
         body: &str,
         headers: Option<&str>,
     ) -> Tried<Delivered> {
-        let settings = self.prepared("SELECT set_config('request.headers', $1, true)").await?;
+        self.connect().await?;
+        let settings = self.prepared_here("SELECT set_config('request.headers', $1, true)").await?;
         let sql = format!("SELECT to_jsonb(x)::text FROM public.{}($1) x", provider.endpoint());
-        let statement = self.prepared(&sql).await?;
-        let status = self.prepared("SELECT nullif(current_setting('response.status', true), '')").await?;
+        let statement = self.prepared_here(&sql).await?;
+        let status =
+            self.prepared_here("SELECT nullif(current_setting('response.status', true), '')").await?;
         let (client, _) = self.connection.as_ref().expect("connected");
         let within = async {
             client.batch_execute("BEGIN; SET LOCAL ROLE billing_webhook").await?;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
     add("bad_input::each_parameter", || run(each_parameter()));
     add("bad_input::batches", || run(batches()));
+    add("bad_input::rounds_of_retries", || run(rounds_of_retries()));
     add("bad_input::all_together", || run(all_together()));
     add("bad_input::reading_functions", || run(reading_functions()));
     add("bad_input::every_function_is_probed", || run(every_function_is_probed()));
@@ -658,6 +659,29 @@ fn writers(given: &Given) -> Vec<(&'static str, Vec<Parameter>)> {
             ],
         ),
     ];
+    let payload = || {
+        let bad = with(hopeless(), &["{", "[]", "null", r#"{"event":"x","data":{}}"#]);
+        parameter(
+            "payload",
+            "text",
+            Some("{}"),
+            bad.into_iter().chain([NULL]).collect(),
+            Vec::new(),
+            &["signature_"],
+        )
+    };
+    let signature = || {
+        let bad = with(hopeless(), &["0", &"0".repeat(128), &"é".repeat(64), "sha512=00", "t=1,v1=00"]);
+        parameter(
+            "signature",
+            "text",
+            Some("00"),
+            bad.into_iter().chain([NULL]).collect(),
+            tricky(),
+            &["signature_"],
+        )
+    };
+    functions.push(("process_paystack_webhook", vec![payload(), signature()]));
     for parameter in functions.iter_mut().flat_map(|(_, parameters)| parameters) {
         match parameter.name {
             "claim_token" => parameter.good = text(&given.token),
@@ -740,7 +764,7 @@ async fn each_parameter() {
     for (function, parameters) in writers(&given) {
         let good = good_call(function, &parameters);
         let answer = probe(&admin, &codes, function, &good).await;
-        let signed = function == "process_stripe_webhook";
+        let signed = function.starts_with("process_");
         assert!(signed || answer.reason() == "applied", "{function} with good values: {answer:?}");
         // Every parameter has a default: nothing at all is answered too.
         let bare = probe(&admin, &codes, function, &Call::of(function)).await;
@@ -795,6 +819,21 @@ async fn batches() {
     assert_eq!(rows[rows.len() - 1].int("balance"), 110);
     let (rows, written) = admin.probe(&Call::batch(&json!(bad).to_string()), false).await.expect("answers");
     assert_eq!((rows.len(), written), (bad.len(), 0), "only bad ones: nothing is written");
+}
+
+/// How many events a worker may take: one refusal, or no rows where nothing is due.
+async fn rounds_of_retries() {
+    let (_database, admin, _) = stage().await;
+    for max_events in ["0", "-1", "-2147483648"] {
+        let call = Call::of("retry_webhook_events").with("max_events", "int", text(max_events));
+        let answer = probe(&admin, &codes(), max_events, &call).await;
+        assert_eq!(answer.why(), "invalid / max_events_invalid", "{max_events}");
+    }
+    for max_events in [NULL, text("1"), text("2147483647")] {
+        let call = Call::of("retry_webhook_events").with("max_events", "int", max_events);
+        let (rows, written) = admin.probe(&call, false).await.expect("no rows");
+        assert_eq!((rows.len(), written), (0, 0), "{call:?}");
+    }
 }
 
 /// Random choices for all parameters at once.
@@ -965,8 +1004,10 @@ async fn every_function_is_probed() {
         "verify_stripe_signature",
         "verify_paystack_signature",
         "subscription_payment_status",
+        "retry_webhook_events",
         // By raw_bodies.
         "stripe_webhook",
+        "paystack_webhook",
     ]);
     let missing: Vec<_> = callable.iter().flatten().filter(|name| !probed.contains(name.as_str())).collect();
     if !missing.is_empty() {

@@ -3,11 +3,13 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod bad_bodies;
 mod bad_input;
 mod corpus;
 mod crashes;
 mod deliveries;
 mod exits;
+mod inbox;
 mod ledger_crashes;
 mod ledger_model;
 mod permutations;
@@ -15,6 +17,7 @@ mod plans;
 mod races;
 mod raw_bodies;
 mod restore;
+mod schedule;
 mod tampering;
 
 fn main() {
@@ -31,13 +34,16 @@ fn main() {
     raw_bodies::add(&mut add);
     corpus::add(&mut add);
     bad_input::add(&mut add);
+    bad_bodies::add(&mut add);
     permutations::add(&mut add);
+    inbox::add(&mut add);
     plans::add(&mut add);
     exits::add(&mut add);
     restore::add(&mut add);
     crashes::add(&mut add);
     ledger_model::add(&mut add);
     tampering::add(&mut add);
+    schedule::add(&mut add);
     ledger_crashes::add(&mut add);
 
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -1,9 +1,9 @@
 //! The raw `json` way of PostgREST: every byte counts, and each answer has its HTTP status.
 
 use billing_wire::cluster::{Cluster, Database};
-use billing_wire::session::{Call, Session};
+use billing_wire::session::{Call, Provider, Session};
 use billing_wire::stripe::{self, SECRET};
-use billing_wire::{Tested, random, run, sized, uuid};
+use billing_wire::{Tested, paystack, random, run, sized, uuid};
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -11,15 +11,23 @@ use serde_json::json;
 pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
     add("raw_bodies::byte_for_byte", || run(byte_for_byte()));
     add("raw_bodies::http_statuses", || run(http_statuses()));
+    add("raw_bodies::paystack_statuses", || run(paystack_statuses()));
     add("raw_bodies::headers", || run(headers()));
 }
 
 /// Bodies that a parser would not write back as they came.
-fn odd_bodies(tag: &str, user: &str) -> Vec<(&'static str, String)> {
-    let with = |event_more: &str, session_more: &str| {
-        format!(
-            r#"{{"id":"evt_raw{tag}","type":"checkout.session.completed"{event_more},"livemode":false,"created":1700000000,"data":{{"object":{{"id":"cs_raw{tag}","object":"checkout.session","mode":"payment","payment_status":"paid","amount_total":1050,"currency":"usd","metadata":{{"credits":"10","user_id":"{user}"}}{session_more}}}}}}}"#
-        )
+fn odd_bodies(provider: Provider, tag: &str, user: &str) -> Vec<(&'static str, String)> {
+    let with = |event_more: &str, object_more: &str| match provider {
+        Provider::Paystack => format!(
+            r#"{{"event":"charge.success"{event_more},"data":{{"id":{tag},"domain":"test","status":"success","reference":"raw{tag}","amount":1050,"currency":"usd","metadata":{{"credits":"10","user_id":"{user}"}}{object_more}}}}}"#
+        ),
+        Provider::Stripe => format!(
+            r#"{{"id":"evt_raw{tag}","type":"checkout.session.completed"{event_more},"livemode":false,"created":1700000000,"data":{{"object":{{"id":"cs_raw{tag}","object":"checkout.session","mode":"payment","payment_status":"paid","amount_total":1050,"currency":"usd","metadata":{{"credits":"10","user_id":"{user}"}}{object_more}}}}}}}"#
+        ),
+    };
+    let another = match provider {
+        Provider::Stripe => r#"{"id":"evt_another","type":"price.created","data":{"object":{}},"#,
+        Provider::Paystack => r#"{"event":"transfer.success","data":{"id":1},"#,
     };
     let plain = with("", "");
     let deep = format!("{}1{}", "[".repeat(2_000), "]".repeat(2_000));
@@ -35,10 +43,7 @@ fn odd_bodies(tag: &str, user: &str) -> Vec<(&'static str, String)> {
             let (head, data) = plain.split_at(plain.find(r#""data""#).expect("data"));
             format!("{{{},{}}}", &data[..data.len() - 1], &head[1..head.len() - 1])
         }),
-        (
-            "keys twice, the last counts",
-            plain.replacen('{', r#"{"id":"evt_another","type":"price.created","data":{"object":{}},"#, 1),
-        ),
+        ("keys twice, the last counts", plain.replacen('{', another, 1)),
         (
             "credits twice",
             with("", r#","metadata":{"credits":"999999"},"metadata":{"credits":10,"user_id":"USER"}"#)
@@ -82,32 +87,38 @@ async fn byte_for_byte() {
     let admin = database.admin().await;
     let mut random = random(50);
     let (mut client, mut gateway) = (database.application(), database.gateway());
-    for number in 0..odd_bodies("", "").len() {
+    let bodies = odd_bodies(Provider::Stripe, "", "").len();
+    let both = [Provider::Stripe, Provider::Paystack];
+    for (provider, number) in both.iter().flat_map(|provider| (0..bodies).map(|number| (*provider, number))) {
         let user = uuid(&mut random);
-        let (what, body) = odd_bodies(&format!("{number}"), &user).swap_remove(number);
-        let header = stripe::header(&body);
+        let (what, body) = odd_bodies(provider, &format!("{number}"), &user).swap_remove(number);
+        let header = provider.sign(&body);
         let rows = admin.rows().await;
         for changed in rewritten(&body) {
-            let delivered = gateway.deliver_signed(&changed, &header).await;
+            let delivered = gateway.deliver_signed_to(provider, &changed, &header).await;
             let told = (delivered.status, delivered.answer.why());
             assert_eq!(told, (400, "invalid / signature_mismatch".to_owned()), "{what}");
         }
-        flipped(&mut client, &mut random, &body, &header).await;
+        flipped(&mut client, &mut random, provider, &body, &header).await;
         assert_eq!(admin.rows().await, rows, "{what}: a refused delivery writes nothing");
 
-        let delivered = gateway.deliver_signed(&body, &header).await;
+        let delivered = gateway.deliver_signed_to(provider, &body, &header).await;
         assert_eq!((delivered.status, delivered.answer.why().as_str()), (200, "applied"), "{what}");
-        assert_eq!(delivered.answer.str("event_id"), format!("evt_raw{number}"), "{what}");
+        let id = match provider {
+            Provider::Stripe => format!("evt_raw{number}"),
+            Provider::Paystack => format!("charge.success:{number}"),
+        };
+        assert_eq!(delivered.answer.str("event_id"), id, "{what}");
         let balance = client.call(&Call::balance(&user)).await;
         assert_eq!(balance.get("balance").as_i64(), Some(10), "{what}");
         // The other way in, with the same bytes as text.
-        let again = client.call(&Call::process(&body, &header)).await;
+        let again = client.call(&provider.process(&body, &header)).await;
         assert_eq!((again.why().as_str(), again.get("result")), ("replay", delivered.answer.get("result")));
     }
 }
 
 /// Any other byte anywhere, JSON or not: through the text function, which takes every text.
-async fn flipped(client: &mut Session, random: &mut StdRng, body: &str, header: &str) {
+async fn flipped(client: &mut Session, random: &mut StdRng, provider: Provider, body: &str, header: &str) {
     for _ in 0..sized(10, 200) {
         let mut bytes = body.as_bytes().to_vec();
         let place = random.random_range(0..bytes.len());
@@ -121,7 +132,7 @@ async fn flipped(client: &mut Session, random: &mut StdRng, body: &str, header: 
         if changed == body || changed.contains('\0') {
             continue;
         }
-        let answer = client.call(&Call::process(&changed, header)).await;
+        let answer = client.call(&provider.process(&changed, header)).await;
         assert_eq!(answer.why(), "invalid / signature_mismatch", "at {place}");
     }
 }
@@ -258,6 +269,70 @@ async fn settings(database: &Database, client: &mut Session) {
     }
 }
 
+/// The same of Paystack's endpoint.
+async fn paystack_statuses() {
+    let database = Cluster::shared().database().await;
+    let mut gateway = database.gateway();
+    let charge = |id, credits: i64, more| {
+        let data = paystack::charge(id, &format!("ref{id}"), credits, more);
+        paystack::event("charge.success", data).to_string()
+    };
+    let body = charge(1, 10, json!({"metadata": {"user_id": "7"}}));
+    let good = Provider::Paystack.sign(&body);
+    let by_key = |key| paystack::signature(&body, key);
+    let mut expect = async |body: &str, signature: &str, status: u16, why: &str| {
+        let delivered = gateway.deliver_signed_to(Provider::Paystack, body, signature).await;
+        assert_eq!((delivered.status, delivered.answer.why().as_str()), (status, why), "{delivered:?}");
+    };
+    expect(&body, "", 400, "invalid / signature_missing").await;
+    for mismatch in [
+        by_key("sk_test_another"),
+        good.to_uppercase(),
+        format!(" {good}"),
+        format!("{good}\n"),
+        format!("sha512={good}"),
+        good[..64].to_owned(),
+        format!("{good}00"),
+        stripe::header(&body),
+        "é".repeat(64),
+        "\u{1}".to_owned(),
+    ] {
+        expect(&body, &mismatch, 400, "invalid / signature_mismatch").await;
+    }
+    for no_event in
+        ["{}", "[]", "null", r#""x""#, r#"{"event":"charge.success"}"#, r#"{"event":1,"data":{}}"#]
+    {
+        expect(no_event, &Provider::Paystack.sign(no_event), 400, "invalid / not_an_event").await;
+    }
+    // 200: all that is durably known.
+    expect(&body, &good, 200, "applied").await;
+    // Nothing in the signature runs out: the event's identity is what makes a later delivery safe.
+    expect(&body, &good, 200, "replay").await;
+    let other = body.replace("\"id\":1,", "\"id\":2,");
+    expect(&other, &Provider::Paystack.sign(&other), 200, "duplicate / already_credited").await;
+    for (body, why) in [
+        (charge(3, 10, json!({"status": "failed"})), "ignored / payment_failed"),
+        (charge(4, 10, json!({"metadata": {"credits": null}})), "ignored / not_a_credit_purchase"),
+        (charge(5, 10, json!({})), "failed / unknown_user"),
+        (charge(6, 10, json!({"amount": "1.5", "metadata": {"user_id": "7"}})), "failed / object_malformed"),
+        (
+            paystack::event("transfer.success", json!({"id": 1})).to_string(),
+            "ignored / event_type_not_handled",
+        ),
+        (
+            paystack::event("subscription.expiring_cards", json!([])).to_string(),
+            "ignored / event_type_not_handled",
+        ),
+    ] {
+        expect(&body, &Provider::Paystack.sign(&body), 200, why).await;
+    }
+    let admin = database.admin().await;
+    admin
+        .run("SELECT billing.retire_webhook_secret(secret_id) FROM billing.webhook_secret_list WHERE provider = 'paystack'")
+        .await;
+    expect(&body, &good, 500, "invalid / secret_missing").await;
+}
+
 /// Whatever stands in `request.headers`, an answer comes.
 async fn headers() {
     let database = Cluster::shared().database().await;
@@ -281,6 +356,16 @@ async fn headers() {
         let delivered = gateway.try_deliver(&body, headers.as_deref()).await.expect("an answer");
         assert_eq!(delivered.status, 400, "{headers:?}");
         assert_eq!(delivered.answer.why(), "invalid / signature_missing", "{headers:?}");
+        // The other provider's endpoint reads a header of its own only.
+        let headers = headers.map(|headers| headers.replace("stripe-signature", "x-paystack-signature"));
+        for headers in [headers, Some(json!({"stripe-signature": good}).to_string())] {
+            let delivered = gateway
+                .try_deliver_to(Provider::Paystack, &body, headers.as_deref())
+                .await
+                .expect("an answer");
+            let told = (delivered.status, delivered.answer.why());
+            assert_eq!(told, (400, "invalid / signature_missing".to_owned()), "{headers:?}");
+        }
     }
     let long = format!(r#"{{"stripe-signature":"{}"}}"#, "v1=0,".repeat(10_000));
     let delivered = gateway.try_deliver(&body, Some(&long)).await.expect("an answer");
