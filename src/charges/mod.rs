@@ -2,6 +2,7 @@
 
 use billing_core::charges::{Charge, Report};
 use billing_core::credits::{Source, gate};
+use billing_core::invoices::is_invoice;
 use billing_core::outcome::Refusal;
 use billing_core::webhooks::Provider;
 
@@ -167,11 +168,27 @@ pub fn settle(
     }
     let mut heard = Heard::Unchanged;
     for entry_id in entries {
-        match credits::undo(client, entry_id, &locked.charge, origin)? {
+        match credits::undo(client, entry_id, locked, origin)? {
             Ok(Some(shown)) => heard = Heard::Undone(shown),
             Ok(None) => {}
             Err(refusal) => return Ok(Err(refusal)),
         }
     }
     Ok(Ok(heard))
+}
+
+/// How many of an entry's credits are called for to be undone, the entry's balance being locked.
+///
+/// An invoice may be paid by several payments: then as many as the one that calls for most, so that what is
+/// told of one never takes back what another called for.
+pub fn called_for(client: &Client, locked: &Locked, gave: i64, paid_minor: Option<i64>) -> Result<i64> {
+    let own = locked.charge.called_for(gave, paid_minor);
+    let Some(source_ref) = locked.source_ref.as_deref().filter(|source_ref| is_invoice(source_ref)) else {
+        return Ok(own);
+    };
+    // Whoever heard of another payment wrote to the balance, or had nothing to write for it: no lock on the
+    // other charges is needed, but what is committed by now is.
+    let others = |client: &Client| store::others(client, source_ref, &locked.payment_ref);
+    let others = if pg::keeps_one_snapshot() { pg::read_latest(others)? } else { others(client)? };
+    Ok(others.iter().map(|other| other.called_for(gave, paid_minor)).fold(own, i64::max))
 }

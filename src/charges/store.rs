@@ -1,12 +1,13 @@
 //! SQL statements on charges.
 
 use billing_core::charges::{Charge, stored};
+use billing_core::invoices::is_invoice;
 use billing_core::webhooks::Provider;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::Locked;
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, Time, statements};
+use crate::pg::{self, Client, Columns, Time, statements};
 
 statements! {
     INSERT(TEXTOID, TEXTOID, INT8OID) =
@@ -20,6 +21,9 @@ statements! {
          WHERE payment_ref = $1 AND (source_ref IS NULL OR source_ref = 'stripe:' || payment_ref)
              AND source_ref IS DISTINCT FROM $2
          RETURNING payment_ref";
+    OTHERS(TEXTOID, TEXTOID) =
+        "SELECT payment_ref, source_ref, amount_minor, refunded_minor, refunded_at, refunds::text, disputes::text
+         FROM billing.charges WHERE source_ref = $1 AND payment_ref <> $2";
     DELETE(TEXTOID) = "DELETE FROM billing.charges WHERE payment_ref = $1";
     UPDATE(TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, JSONBOID, JSONBOID) =
         "UPDATE billing.charges
@@ -54,20 +58,24 @@ pub fn insert(
 /// Locks the charge's row; none if there is none.
 pub fn lock(client: &Client, payment_ref: &str) -> Result<Option<Locked>> {
     LOCK.with(|s| s.run(client, &[payment_ref.into()]))?.first(|row| {
-        let json = |ordinal| Ok::<_, Error>(row.maybe::<String>(ordinal)?.unwrap_or_else(|| "{}".to_owned()));
-        Ok(Locked {
-            payment_ref: row.get(1)?,
-            source_ref: row.maybe(2)?,
-            new: false,
-            charge: Charge {
-                amount_minor: row.maybe(3)?,
-                refunded_minor: row.maybe(4)?.unwrap_or_default(),
-                refunded_at: row.maybe::<TimestampWithTimeZone>(5)?.map(|at| Time::of(at).unix()),
-                refunds: stored(&json(6)?).ok_or(Error::BrokenInvariant)?,
-                disputes: stored(&json(7)?).ok_or(Error::BrokenInvariant)?,
-            },
-        })
+        Ok(Locked { payment_ref: row.get(1)?, source_ref: row.maybe(2)?, new: false, charge: read(row)? })
     })
+}
+
+fn read(row: &Columns) -> Result<Charge> {
+    let json = |ordinal| Ok::<_, Error>(row.maybe::<String>(ordinal)?.unwrap_or_else(|| "{}".to_owned()));
+    Ok(Charge {
+        amount_minor: row.maybe(3)?,
+        refunded_minor: row.maybe(4)?.unwrap_or_default(),
+        refunded_at: row.maybe::<TimestampWithTimeZone>(5)?.map(|at| Time::of(at).unix()),
+        refunds: stored(&json(6)?).ok_or(Error::BrokenInvariant)?,
+        disputes: stored(&json(7)?).ok_or(Error::BrokenInvariant)?,
+    })
+}
+
+/// What was said of the other charges of a source.
+pub fn others(client: &Client, source_ref: &str, payment_ref: &str) -> Result<Vec<Charge>> {
+    OTHERS.with(|s| s.run(client, &[source_ref.into(), payment_ref.into()]))?.all(read)
 }
 
 /// Tells a locked charge which session it paid for, if it does not know; whether that is new.
@@ -104,7 +112,7 @@ pub fn payments_of(client: &Client, source_ref: &str) -> Result<Vec<String>> {
 
 /// The entries of a source, in the order of locking: of an invoice those of all its plans.
 pub fn entries_of(client: &Client, source_ref: &str, itself: Option<&str>) -> Result<Vec<i64>> {
-    let rows = if source_ref.starts_with("stripe:in_") {
+    let rows = if is_invoice(source_ref) {
         INVOICE_ENTRIES.with(|s| s.run(client, &[source_ref.into()]))
     } else {
         ENTRIES.with(|s| s.run(client, &[source_ref.into(), itself.into()]))

@@ -328,8 +328,7 @@ fn undo_contested(client: &Client, outcome: &CreditOutcome, posting: &Posting) -
         }
         if let Some(entry) = &outcome.entry {
             // Just credited, so there is nothing to give back that could be too much.
-            undo(client, entry.entry_id, &charge.charge, posting.origin)?
-                .map_err(|_| Error::BrokenInvariant)?;
+            undo(client, entry.entry_id, charge, posting.origin)?.map_err(|_| Error::BrokenInvariant)?;
         }
     }
     Ok(())
