@@ -305,8 +305,8 @@ pub struct Moved {
     pub customer_id: Option<Uuid>,
 }
 
-/// Moves a subscription's status as an invoice's payment calls for: to active or to past_due. None for a
-/// subscription that is not known. `at` (Unix seconds) and `period_end` are none where the provider does
+/// Moves a subscription's status as an invoice's payment calls for: to active or to past_due, and its period
+/// on. None for a subscription that is not known. `at` (Unix seconds) and `period_end` are none where the provider does
 /// not tell them.
 pub fn move_by_invoice(
     client: &Client,
@@ -323,11 +323,17 @@ pub fn move_by_invoice(
     let detail = match &decision.verdict {
         Verdict::Store(state) => {
             let mut state = state.clone();
-            state.facts.current_period_end = period_end.or(state.facts.current_period_end);
+            state.facts.current_period_end = period_end.max(state.facts.current_period_end);
             store::update(client, key, &state, before.previous_status, None)?;
             None
         }
-        Verdict::Ignore(detail) => Some(*detail),
+        Verdict::Ignore(detail) => match rules::renew_by_invoice(&before.state, to, period_end) {
+            Some(state) => {
+                store::update(client, key, &state, before.previous_status, None)?;
+                None
+            }
+            None => Some(*detail),
+        },
         Verdict::Replay => return Err(Error::BrokenInvariant),
     };
     if let Some(reason) = decision.refetch {

@@ -383,6 +383,15 @@ pub fn move_by_invoice(stored: &State, to: Status, at: Option<Micros>) -> Decisi
     Decision::of(Verdict::Store(State { status: to, status_at: at, ..stored.clone() }))
 }
 
+/// The end of the period that an invoice pays for, where it tells that: a paid one of an active subscription
+/// moves no status, but the period goes on. None where there is nothing later than what is known.
+pub fn renew_by_invoice(stored: &State, to: Status, period_end: Option<Micros>) -> Option<State> {
+    let known = stored.facts.current_period_end;
+    let renews = stored.status == Active && to == Active && period_end > known;
+    let facts = Facts { current_period_end: period_end, ..stored.facts.clone() };
+    renews.then(|| State { facts, ..stored.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -578,6 +587,25 @@ mod tests {
         assert_eq!(say(Some(&over), &object(Active, 2)), Decision::forbidden(false), "nothing is queued");
         let paid = move_by_invoice(&over, Active, None);
         assert_eq!(paid.verdict, Verdict::Ignore(Detail::NothingToDo));
+    }
+
+    #[test]
+    fn a_paid_invoice_of_an_active_one_brings_its_period() {
+        for from in Status::ALL {
+            let state = stored(decide(None, &object(from, 10), Origin::Untimed));
+            for (to, period_end) in
+                [(Active, Some(11)), (Active, Some(10)), (Active, None), (PastDue, Some(11))]
+            {
+                let renewed = renew_by_invoice(&state, to, period_end);
+                let expected = from == Active && to == Active && period_end == Some(11);
+                assert_eq!(renewed.is_some(), expected, "{from:?} {to:?} {period_end:?}");
+                if let Some(renewed) = renewed {
+                    let back = Facts { current_period_end: Some(10), ..renewed.facts.clone() };
+                    assert_eq!(renewed.facts.current_period_end, Some(11));
+                    assert_eq!(State { facts: back, ..renewed }, state, "and nothing else");
+                }
+            }
+        }
     }
 
     #[test]
