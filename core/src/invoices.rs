@@ -111,6 +111,11 @@ pub fn source_ref(invoice_id: &str) -> String {
     format!("stripe:{invoice_id}")
 }
 
+/// Whether a source is an invoice: each plan's grant is a part of it.
+pub fn is_invoice(source_ref: &str) -> bool {
+    source_ref.starts_with("stripe:in_")
+}
+
 fn periods(lines: &[Value], billing: Billing) -> Result<BTreeMap<String, Period>, Detail> {
     let mut periods = BTreeMap::new();
     if billing == Billing::BesidePeriods {
@@ -210,6 +215,7 @@ mod tests {
             assert_eq!(invoice.periods, BTreeMap::from([("price_1".to_owned(), Period { end: Some(5) })]));
             assert!(invoice.moves_status());
             assert_eq!(invoice.source_ref(), "stripe:in_1");
+            assert!(is_invoice(&invoice.source_ref()) && !is_invoice("stripe:pi_1"));
         }
         assert_eq!((old.payment_ref.as_deref(), new.payment_ref), (Some("pi_1"), None));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use billing_core::charges::{Charge, Report};
 use billing_core::credits::{Source, gate};
+use billing_core::invoices::is_invoice;
 use billing_core::outcome::Refusal;
 use billing_core::webhooks::Provider;
 
@@ -191,7 +192,7 @@ pub fn bring(
     origin: Origin,
 ) -> Result<std::result::Result<Option<Shown>, Refusal>> {
     let before = locked.called_for.get(&entry_id).copied().unwrap_or_default();
-    let brought = match credits::undo(client, entry_id, &locked.charge, before, origin)? {
+    let brought = match credits::undo(client, entry_id, locked, before, origin)? {
         Ok(brought) => brought,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -199,4 +200,17 @@ pub fn bring(
         store::note_called_for(client, &locked.payment_ref, entry_id, brought.called_for)?;
     }
     Ok(Ok(brought.entry))
+}
+
+/// How many of an entry's credits the other charges of its source called for, the entry's balance being
+/// locked: an invoice may be paid by several payments, and then the one that calls for most counts.
+pub fn others_called_for(client: &Client, locked: &Locked, entry_id: i64) -> Result<i64> {
+    let Some(source_ref) = locked.source_ref.as_deref().filter(|source_ref| is_invoice(source_ref)) else {
+        return Ok(0);
+    };
+    // Each notes what it calls for under the balance's lock: no lock on the others is needed, but what is
+    // committed by now is.
+    let others =
+        |client: &Client| store::others_called_for(client, source_ref, &locked.payment_ref, entry_id);
+    if pg::keeps_one_snapshot() { pg::read_latest(others) } else { others(client) }
 }

@@ -1,6 +1,7 @@
 //! SQL statements on charges.
 
 use billing_core::charges::{Charge, stored};
+use billing_core::invoices::is_invoice;
 use billing_core::webhooks::Provider;
 use pgrx::datum::TimestampWithTimeZone;
 
@@ -30,6 +31,9 @@ statements! {
         "UPDATE billing.charges
          SET called_for = coalesce(called_for, '{}') || pg_catalog.jsonb_build_object($2, $3)
          WHERE payment_ref = $1 RETURNING payment_ref";
+    OTHERS_CALLED_FOR(TEXTOID, TEXTOID, TEXTOID) =
+        "SELECT coalesce(pg_catalog.max((called_for ->> $3)::bigint), 0) FROM billing.charges
+         WHERE source_ref = $1 AND payment_ref <> $2";
     PAYMENTS_OF(TEXTOID) =
         "SELECT payment_ref FROM billing.charges WHERE source_ref = $1 ORDER BY payment_ref";
     ENTRIES(TEXTOID, TEXTOID) =
@@ -107,6 +111,15 @@ pub fn note_called_for(client: &Client, payment_ref: &str, entry_id: i64, called
         .with(|s| s.run(client, &[payment_ref.into(), entry_id.as_str().into(), called_for.into()]))?)
 }
 
+/// The most credits of the entry that any other charge of the source called for.
+pub fn others_called_for(client: &Client, source_ref: &str, payment_ref: &str, entry_id: i64) -> Result<i64> {
+    let entry_id = entry_id.to_string();
+    OTHERS_CALLED_FOR
+        .with(|s| s.run(client, &[source_ref.into(), payment_ref.into(), entry_id.as_str().into()]))?
+        .first(|row| row.get(1))?
+        .ok_or(Error::BrokenInvariant)
+}
+
 fn one(rows: Rows) -> Result<()> {
     if rows.len() == 1 { Ok(()) } else { Err(Error::BrokenInvariant) }
 }
@@ -118,7 +131,7 @@ pub fn payments_of(client: &Client, source_ref: &str) -> Result<Vec<String>> {
 
 /// The entries of a source, in the order of locking: of an invoice those of all its plans.
 pub fn entries_of(client: &Client, source_ref: &str, itself: Option<&str>) -> Result<Vec<i64>> {
-    let rows = if source_ref.starts_with("stripe:in_") {
+    let rows = if is_invoice(source_ref) {
         INVOICE_ENTRIES.with(|s| s.run(client, &[source_ref.into()]))
     } else {
         ENTRIES.with(|s| s.run(client, &[source_ref.into(), itself.into()]))

@@ -248,7 +248,11 @@ impl Summed {
         let (reason, detail) = match () {
             () if applied => (Reason::Applied, link_refused.then_some(Detail::LinkRefused)),
             () if duplicate => (Reason::Duplicate, Some(Detail::AlreadyCredited)),
-            () => (Reason::Ignored, Some(ignored.unwrap_or(Detail::NothingToDo))),
+            () => {
+                let nothing = if link_refused { Detail::LinkRefused } else { Detail::NothingToDo };
+                let ignored = ignored.filter(|detail| *detail != Detail::NothingToDo);
+                (Reason::Ignored, Some(ignored.unwrap_or(nothing)))
+            }
         };
         Effect { reason, detail, entry, linked }
     }

@@ -377,7 +377,8 @@ pub fn move_by_invoice(
 ) -> Decision {
     let movable =
         MOVED_BY_INVOICE.iter().any(|(target, from)| *target == to && from.contains(&stored.status));
-    let renewed = to == Active && period_end.is_some() && period_end != stored.facts.current_period_end;
+    // A late one never shortens what is known.
+    let renewed = to == Active && period_end > stored.facts.current_period_end;
     let calls_for_something = movable || (renewed && stored.status == Active);
     if !calls_for_something {
         return Decision::of(Verdict::Ignore(Detail::NothingToDo));
@@ -599,6 +600,8 @@ mod tests {
         assert_eq!((renewed.status, renewed.facts.current_period_end), (Active, Some(2)));
         let again = move_by_invoice(&renewed, Active, None, Some(2));
         assert_eq!(again.verdict, Verdict::Ignore(Detail::NothingToDo));
+        let late = move_by_invoice(&renewed, Active, None, Some(1));
+        assert_eq!(late.verdict, Verdict::Ignore(Detail::NothingToDo));
         let failed = stored(move_by_invoice(&renewed, PastDue, None, Some(3)));
         assert_eq!((failed.status, failed.facts.current_period_end), (PastDue, Some(2)));
         assert_eq!(stored(move_by_invoice(&failed, Active, None, Some(3))).facts.current_period_end, Some(3));
