@@ -67,8 +67,8 @@ fn is_sound(charge: &Charge) {
             assert!((0..=gave).contains(&called_for));
             assert!(called_for == 0 || charge.is_contested());
             let there = Undone { by_charge: called_for, ..Undone::default() };
-            assert_eq!(step(gave, called_for, there), Step::Nothing);
-            let first = step(gave, called_for, Undone::default());
+            assert_eq!(step(called_for, called_for, there), Step::Nothing);
+            let first = step(0, called_for, Undone::default());
             assert_eq!(first, if called_for == 0 { Step::Nothing } else { Step::Take(called_for) });
         }
     }
