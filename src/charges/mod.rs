@@ -27,8 +27,8 @@ pub struct Locked {
     pub new: bool,
     /// What was said of it.
     pub charge: Charge,
-    /// By entry: how many credits were called for to be undone when that was looked at last.
-    pub called_for: BTreeMap<i64, i64>,
+    /// By source of an entry: how many credits were called for to be undone when that was looked at last.
+    pub called_for: BTreeMap<String, i64>,
 }
 
 /// Locks the charge's row, inserted if absent.
@@ -173,8 +173,8 @@ pub fn settle(
         return Ok(Ok(Heard::Unknown));
     }
     let mut heard = Heard::Unchanged;
-    for entry_id in entries {
-        match bring(client, locked, entry_id, origin)? {
+    for (entry_id, source_ref) in entries {
+        match bring(client, locked, entry_id, &source_ref, origin)? {
             Ok(Some(shown)) => heard = Heard::Undone(shown),
             Ok(None) => {}
             Err(refusal) => return Ok(Err(refusal)),
@@ -189,28 +189,29 @@ pub fn bring(
     client: &Client,
     locked: &Locked,
     entry_id: i64,
+    source_ref: &str,
     origin: Origin,
 ) -> Result<std::result::Result<Option<Shown>, Refusal>> {
-    let before = locked.called_for.get(&entry_id).copied().unwrap_or_default();
-    let brought = match credits::undo(client, entry_id, locked, before, origin)? {
+    let before = locked.called_for.get(source_ref).copied().unwrap_or_default();
+    let others = |client: &Client| others_called_for(client, locked, source_ref);
+    let brought = match credits::undo(client, entry_id, &locked.charge, before, others, origin)? {
         Ok(brought) => brought,
         Err(refusal) => return Ok(Err(refusal)),
     };
     if brought.called_for != before {
-        store::note_called_for(client, &locked.payment_ref, entry_id, brought.called_for)?;
+        store::note_called_for(client, &locked.payment_ref, source_ref, brought.called_for)?;
     }
     Ok(Ok(brought.entry))
 }
 
-/// How many of an entry's credits the other charges of its source called for, the entry's balance being
-/// locked: an invoice may be paid by several payments, and then the one that calls for most counts.
-pub fn others_called_for(client: &Client, locked: &Locked, entry_id: i64) -> Result<i64> {
-    let Some(source_ref) = locked.source_ref.as_deref().filter(|source_ref| is_invoice(source_ref)) else {
+/// How many credits of a grant the other charges of its invoice called for, the balance being locked: an
+/// invoice may be paid by several payments, and then the one that calls for most counts.
+fn others_called_for(client: &Client, locked: &Locked, grant: &str) -> Result<i64> {
+    let Some(invoice) = locked.source_ref.as_deref().filter(|source_ref| is_invoice(source_ref)) else {
         return Ok(0);
     };
     // Each notes what it calls for under the balance's lock: no lock on the others is needed, but what is
     // committed by now is.
-    let others =
-        |client: &Client| store::others_called_for(client, source_ref, &locked.payment_ref, entry_id);
+    let others = |client: &Client| store::others_called_for(client, invoice, &locked.payment_ref, grant);
     if pg::keeps_one_snapshot() { pg::read_latest(others) } else { others(client) }
 }

@@ -29,7 +29,8 @@ statements! {
          WHERE payment_ref = $1 RETURNING payment_ref";
     NOTE_CALLED_FOR(TEXTOID, TEXTOID, INT8OID) =
         "UPDATE billing.charges
-         SET called_for = coalesce(called_for, '{}') || pg_catalog.jsonb_build_object($2, $3)
+         SET called_for = CASE WHEN $3 > 0 THEN coalesce(called_for, '{}') || pg_catalog.jsonb_build_object($2, $3)
+                          ELSE nullif(called_for - $2, '{}') END
          WHERE payment_ref = $1 RETURNING payment_ref";
     OTHERS_CALLED_FOR(TEXTOID, TEXTOID, TEXTOID) =
         "SELECT coalesce(pg_catalog.max((called_for ->> $3)::bigint), 0) FROM billing.charges
@@ -37,14 +38,14 @@ statements! {
     PAYMENTS_OF(TEXTOID) =
         "SELECT payment_ref FROM billing.charges WHERE source_ref = $1 ORDER BY payment_ref";
     ENTRIES(TEXTOID, TEXTOID) =
-        "SELECT customer_id, credit_type, entry_id FROM billing.ledger WHERE source_ref = $1
+        "SELECT customer_id, credit_type, entry_id, source_ref FROM billing.ledger WHERE source_ref = $1
          UNION ALL
-         SELECT customer_id, credit_type, entry_id FROM billing.ledger
+         SELECT customer_id, credit_type, entry_id, source_ref FROM billing.ledger
          WHERE source_ref = $2 AND $2 IS DISTINCT FROM $1
          ORDER BY customer_id, credit_type, entry_id";
     // The grants of an invoice: '#' and '$' are neighbours, and sources are compared by bytes.
     INVOICE_ENTRIES(TEXTOID) =
-        "SELECT customer_id, credit_type, entry_id FROM billing.ledger
+        "SELECT customer_id, credit_type, entry_id, source_ref FROM billing.ledger
          WHERE source_ref >= $1 || '#' AND source_ref < $1 || '$'
          ORDER BY customer_id, credit_type, entry_id";
 }
@@ -104,18 +105,16 @@ pub fn update(client: &Client, payment_ref: &str, charge: &Charge) -> Result<()>
     one(UPDATE.with(|s| s.run(client, &arguments))?)
 }
 
-/// Remembers how many credits of the entry are called for to be undone.
-pub fn note_called_for(client: &Client, payment_ref: &str, entry_id: i64, called_for: i64) -> Result<()> {
-    let entry_id = entry_id.to_string();
+/// Remembers how many credits of the source are called for to be undone.
+pub fn note_called_for(client: &Client, payment_ref: &str, source_ref: &str, called_for: i64) -> Result<()> {
     one(NOTE_CALLED_FOR
-        .with(|s| s.run(client, &[payment_ref.into(), entry_id.as_str().into(), called_for.into()]))?)
+        .with(|s| s.run(client, &[payment_ref.into(), source_ref.into(), called_for.into()]))?)
 }
 
-/// The most credits of the entry that any other charge of the source called for.
-pub fn others_called_for(client: &Client, source_ref: &str, payment_ref: &str, entry_id: i64) -> Result<i64> {
-    let entry_id = entry_id.to_string();
+/// The most credits of one grant of the invoice that any other charge of it called for.
+pub fn others_called_for(client: &Client, invoice: &str, payment_ref: &str, grant: &str) -> Result<i64> {
     OTHERS_CALLED_FOR
-        .with(|s| s.run(client, &[source_ref.into(), payment_ref.into(), entry_id.as_str().into()]))?
+        .with(|s| s.run(client, &[invoice.into(), payment_ref.into(), grant.into()]))?
         .first(|row| row.get(1))?
         .ok_or(Error::BrokenInvariant)
 }
@@ -129,18 +128,19 @@ pub fn payments_of(client: &Client, source_ref: &str) -> Result<Vec<String>> {
     PAYMENTS_OF.with(|s| s.run(client, &[source_ref.into()]))?.all(|row| row.get(1))
 }
 
-/// The entries of a source, in the order of locking: of an invoice those of all its plans.
-pub fn entries_of(client: &Client, source_ref: &str, itself: Option<&str>) -> Result<Vec<i64>> {
+/// The entries of a source, with the source of each, in the order of locking: of an invoice those of all
+/// its plans.
+pub fn entries_of(client: &Client, source_ref: &str, itself: Option<&str>) -> Result<Vec<(i64, String)>> {
     let rows = if is_invoice(source_ref) {
         INVOICE_ENTRIES.with(|s| s.run(client, &[source_ref.into()]))
     } else {
         ENTRIES.with(|s| s.run(client, &[source_ref.into(), itself.into()]))
     };
-    rows?.all(|row| row.get(3))
+    rows?.all(|row| Ok((row.get(3)?, row.get(4)?)))
 }
 
 /// The entries that the charge paid for: by what it is tied to, or by the payment itself as the source.
-pub fn entries(client: &Client, provider: Provider, locked: &Locked) -> Result<Vec<i64>> {
+pub fn entries(client: &Client, provider: Provider, locked: &Locked) -> Result<Vec<(i64, String)>> {
     let itself = format!("{}:{}", provider.as_str(), locked.payment_ref);
     match &locked.source_ref {
         Some(source_ref) => entries_of(client, source_ref, Some(&itself)),

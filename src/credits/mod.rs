@@ -322,15 +322,12 @@ fn write(client: &Client, posting: &Posting, person: &Person, mut made: Made) ->
 
 /// A purchase that was refunded or disputed before it came here is undone with it.
 fn undo_contested(client: &Client, outcome: &CreditOutcome, posting: &Posting) -> Result<()> {
+    let (Some(source), Some(entry)) = (&posting.request.source, &outcome.entry) else { return Ok(()) };
     for charge in posting.charges.iter().filter(|charge| charge.charge.is_contested()) {
-        if let Some(source) = &posting.request.source {
-            charges::name_source(client, charge, &source.source_ref)?;
-        }
-        if let Some(entry) = &outcome.entry {
-            // Just credited, so there is nothing to give back that could be too much.
-            charges::bring(client, charge, entry.entry_id, posting.origin)?
-                .map_err(|_| Error::BrokenInvariant)?;
-        }
+        charges::name_source(client, charge, &source.source_ref)?;
+        // Just credited, so there is nothing to give back that could be too much.
+        charges::bring(client, charge, entry.entry_id, &source.source_ref, posting.origin)?
+            .map_err(|_| Error::BrokenInvariant)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use billing_core::charges::{Step, step};
+use billing_core::charges::{Charge, Step, step};
 use billing_core::credits::{EntryKind, ReversalRequest, undo_key};
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -11,7 +11,6 @@ use pgrx::prelude::*;
 use super::ledger::{Locked, load_used_up};
 use super::store::{self, AccountKey, Keyed, NewEntry, Origin, Undone};
 use super::{CreditOutcome, Shown};
-use crate::charges;
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, JsonbArgument};
 
@@ -66,22 +65,23 @@ pub struct Brought {
 }
 
 /// Undoes a purchase or grant, or gives back of it, where its charge calls for more or less than `before`.
-/// The charge's row is locked.
+/// The charge's row is locked; `others`: what other charges of the same source call for.
 pub fn undo(
     client: &Client,
     entry_id: i64,
-    charge: &charges::Locked,
+    charge: &Charge,
     before: i64,
+    others: impl FnOnce(&Client) -> Result<i64>,
     origin: Origin,
 ) -> Result<std::result::Result<Brought, Refusal>> {
     let undone = store::entry_by_id(client, entry_id)?.ok_or(Error::BrokenInvariant)?;
-    let called_for = charge.charge.called_for(undone.credits, undone.amount_minor);
+    let called_for = charge.called_for(undone.credits, undone.amount_minor);
     if called_for == before {
         return Ok(Ok(Brought { called_for, entry: None }));
     }
     let key = AccountKey { customer_id: undone.customer_id, credit_type: &undone.credit_type };
     let mut locked = Locked::open(client, key)?.ok_or(Error::BrokenInvariant)?;
-    let others = charges::others_called_for(client, charge, entry_id)?;
+    let others = others(client)?;
     let (so_far, reversals) = store::undone_by(client, entry_id)?;
     let lot_id = store::lot_of(client, entry_id)?;
     let (change, credits, shortfall) = match step(before.max(others), called_for.max(others), so_far) {
