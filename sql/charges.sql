@@ -22,4 +22,4 @@ COMMENT ON COLUMN billing.charges.payment_ref IS 'pi_..., ch_... or Paystack''s 
 COMMENT ON COLUMN billing.charges.source_ref IS 'The source that it paid for, as an event or call told.';
 COMMENT ON COLUMN billing.charges.refunds IS 'By refund: its amount in minor units, and failed_at (Unix seconds) for one that came to nothing.';
 COMMENT ON COLUMN billing.charges.disputes IS 'By dispute: withdrawn, or reinstated for good.';
-COMMENT ON COLUMN billing.charges.called_for IS 'By source_ref of an entry: how many credits refunds and disputes called for to be undone when that was looked at last.';
+COMMENT ON COLUMN billing.charges.called_for IS 'How many credits refunds and disputes called for to be undone when that was looked at last: by grant of an invoice, else by the payment itself.';

@@ -27,7 +27,8 @@ pub struct Locked {
     pub new: bool,
     /// What was said of it.
     pub charge: Charge,
-    /// By source of an entry: how many credits were called for to be undone when that was looked at last.
+    /// How many credits were called for to be undone when that was looked at last: by grant of an invoice,
+    /// else by the payment itself.
     pub called_for: BTreeMap<String, i64>,
 }
 
@@ -192,14 +193,16 @@ pub fn bring(
     source_ref: &str,
     origin: Origin,
 ) -> Result<std::result::Result<Option<Shown>, Refusal>> {
-    let before = locked.called_for.get(source_ref).copied().unwrap_or_default();
+    // Of an invoice each grant has its own; a payment has one purchase, by whichever source it was credited.
+    let noted = if is_invoice(source_ref) { source_ref } else { &locked.payment_ref };
+    let before = locked.called_for.get(noted).copied().unwrap_or_default();
     let others = |client: &Client| others_called_for(client, locked, source_ref);
     let brought = match credits::undo(client, entry_id, &locked.charge, before, others, origin)? {
         Ok(brought) => brought,
         Err(refusal) => return Ok(Err(refusal)),
     };
     if brought.called_for != before {
-        store::note_called_for(client, &locked.payment_ref, source_ref, brought.called_for)?;
+        store::note_called_for(client, &locked.payment_ref, noted, brought.called_for)?;
     }
     Ok(Ok(brought.entry))
 }
