@@ -169,7 +169,13 @@ pub fn settle(
     locked: &Locked,
     origin: Origin,
 ) -> Result<std::result::Result<Heard, Refusal>> {
-    let entries = store::entries(client, provider, locked)?;
+    let look = |client: &Client| store::entries(client, provider, locked);
+    let entries = look(client)?;
+    // Whoever credits what the charge was tied to before locks its row without a change: an older snapshot
+    // passes that lock, and would not see the entry.
+    if pg::keeps_one_snapshot() && pg::read_latest(look)? != entries {
+        return Err(Error::ConcurrentUpdate);
+    }
     if entries.is_empty() {
         return Ok(Ok(Heard::Unknown));
     }

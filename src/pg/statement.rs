@@ -135,6 +135,13 @@ pub fn read<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
 }
 
 /// Runs a look at what is committed now, whatever the transaction's own snapshot shows.
+///
+/// In a savepoint, because pgrx lets a statement use the active snapshot only where the (sub)transaction has
+/// written nothing yet; otherwise it takes the transaction's own.
 pub fn read_latest<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
-    raw::with_latest_snapshot(|| read(body))
+    let look = || raw::with_latest_snapshot(|| read(body)).map(Ok::<T, ()>);
+    match raw::savepoint(raw::Errors::Through, look)? {
+        raw::Ended::Done(answer) => Ok(answer),
+        raw::Ended::Refused(()) | raw::Ended::Busy | raw::Ended::Error(_) => Err(Error::BrokenInvariant),
+    }
 }

@@ -5,8 +5,8 @@
 //! subscription object fetched from the provider is the truth: it overrides what events have said before.
 
 mod objects;
-#[cfg(test)]
-mod orders;
+#[cfg(any(test, feature = "model"))]
+pub mod orders;
 
 use std::cmp::Reverse;
 
@@ -452,7 +452,7 @@ mod tests {
         assert!(page.contains(&picture()), "docs/subscriptions.md should hold:\n{}", picture());
     }
 
-    pub(super) fn object(status: Status, period_end: Micros) -> Snapshot {
+    fn object(status: Status, period_end: Micros) -> Snapshot {
         Snapshot {
             subscription_id: String::new(),
             status,
