@@ -366,6 +366,16 @@ fn settle_customer(client: &Client, key: Key) -> Result<Option<Uuid>> {
     Ok(Some(customer_id))
 }
 
+/// Whether a provider code is anybody's, for something that is written to wait for it: the look comes after
+/// the meeting, so that either this sees the link or whoever links sees what waits.
+pub fn meet_owner(client: &Client, code: &str) -> Result<bool> {
+    store::meet(client, code)?;
+    Ok(match ProviderCode::parse(code) {
+        Some(code) => customers::find(client, &code.identifier())? != Person::Unknown,
+        None => false,
+    })
+}
+
 /// Gives the subscriptions that wait for a provider code to the customer to whom it was just linked. To be
 /// called after the link is written, by whoever writes one.
 pub fn attach(client: &Client, code: &str, customer_id: Uuid) -> Result<()> {

@@ -11,7 +11,7 @@ use super::store::{self, Claim, EventKey, Failure, NewEvent};
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, Ended};
 use crate::settings::{self, PayloadRetention, WebhookMode};
-use crate::signatures;
+use crate::{signatures, subscriptions};
 
 /// What came in.
 #[derive(Clone, Copy)]
@@ -72,7 +72,10 @@ pub fn receive(client: &Client, delivery: Delivery) -> Result<Answer> {
     match claims::ask(client, key, &new)? {
         Asked::Answered(answer) => Ok(Answer { outcome: answer.0, payload_kept: answer.1.payload_kept }),
         Asked::Got(claim) => {
-            let processed = process(client, key, &event, delivery.payload, &claim)?;
+            let mut processed = process(client, key, &event, delivery.payload, &claim)?;
+            if let Some(claim) = linked_meanwhile(client, key, &processed)? {
+                processed = process(client, key, &event, delivery.payload, &claim)?;
+            }
             retries::process_waiting(client, processed.linked)?;
             Ok(processed.answer)
         }
@@ -148,10 +151,31 @@ fn as_it_stands(key: EventKey, reason: Reason, detail: Option<Detail>, row: stor
     }
 }
 
-/// What processing a claimed event came to, and the provider codes that it linked.
+/// What processing a claimed event came to.
 pub struct Processed {
     pub answer: Answer,
+    /// The provider codes that it linked.
     pub linked: Vec<String>,
+    /// The provider code that it failed for want of.
+    pub waits_for: Option<String>,
+}
+
+impl Processed {
+    /// Processing that linked nobody, and waits for nobody.
+    pub fn of(answer: Answer) -> Processed {
+        Processed { answer, linked: Vec::new(), waits_for: None }
+    }
+}
+
+/// A new claim on an event that failed for want of a link, if that was made meanwhile: whoever made it did
+/// not see the event, and nobody else might look before it is due.
+fn linked_meanwhile(client: &Client, key: EventKey, processed: &Processed) -> Result<Option<Claim>> {
+    match &processed.waits_for {
+        Some(code) if subscriptions::meet_owner(client, code)? => {
+            store::take(client, key, pg::now(), None, settings::max_attempts(), false)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The business part of a claimed event, in a savepoint, and what it leaves in the event's row.
@@ -162,7 +186,6 @@ pub fn process(
     payload: &str,
     claim: &Claim,
 ) -> Result<Processed> {
-    let unlinked = |answer| Processed { answer, linked: Vec::new() };
     match pg::savepoint(pg::Errors::Answered, || effects::apply(client, event))? {
         Ended::Done(mut effect) => {
             let linked = std::mem::take(&mut effect.linked);
@@ -172,11 +195,15 @@ pub fn process(
                 return Err(Error::BrokenInvariant);
             }
             let answer = completed(key, &claim.event_type, claim.attempts, effect, result);
-            Ok(Processed { answer, linked })
+            Ok(Processed { linked, ..Processed::of(answer) })
         }
-        Ended::Refused(setback) => failed(client, key, payload, claim, &setback, None).map(unlinked),
+        Ended::Refused(setback) => {
+            let answer = failed(client, key, payload, claim, &setback, None)?;
+            Ok(Processed { waits_for: setback.waits_for, ..Processed::of(answer) })
+        }
         Ended::Error(sqlstate) => {
-            failed(client, key, payload, claim, &Detail::InternalError.into(), Some(&sqlstate)).map(unlinked)
+            let setback = Detail::InternalError.into();
+            failed(client, key, payload, claim, &setback, Some(&sqlstate)).map(Processed::of)
         }
         Ended::Busy => Err(Error::BrokenInvariant),
     }

@@ -104,7 +104,7 @@ fn attempt(client: &Client, key: EventKey, broken: Option<&str>) -> Result<Optio
         _ => {
             let setback = Detail::InternalError.into();
             let answer = delivery::failed(client, key, &payload, &claim, &setback, broken)?;
-            Processed { answer, linked: Vec::new() }
+            Processed::of(answer)
         }
     };
     Ok(Some(processed.into()))
