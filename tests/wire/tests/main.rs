@@ -15,6 +15,7 @@ mod plans;
 mod races;
 mod raw_bodies;
 mod restore;
+mod subscriptions;
 mod tampering;
 
 fn main() {
@@ -32,6 +33,7 @@ fn main() {
     corpus::add(&mut add);
     bad_input::add(&mut add);
     permutations::add(&mut add);
+    subscriptions::add(&mut add);
     plans::add(&mut add);
     exits::add(&mut add);
     restore::add(&mut add);
