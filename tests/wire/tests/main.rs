@@ -18,6 +18,7 @@ mod races;
 mod raw_bodies;
 mod restore;
 mod schedule;
+mod subscriptions;
 mod tampering;
 
 fn main() {
@@ -37,6 +38,7 @@ fn main() {
     bad_bodies::add(&mut add);
     permutations::add(&mut add);
     inbox::add(&mut add);
+    subscriptions::add(&mut add);
     plans::add(&mut add);
     exits::add(&mut add);
     restore::add(&mut add);
