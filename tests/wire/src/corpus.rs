@@ -2,7 +2,8 @@
 //!
 //! - An SQL error: raised to the caller, met within an event's savepoint, or in the server's log.
 //! - A change by the second delivery of an event, in any row of any table. An event that failed is tried again
-//!   by each delivery, so of its own row alone `attempts`, `claim_token` and `next_attempt_at` may move.
+//!   by each delivery, so of its own row alone `attempts`, `claim_token` and `next_attempt_at` may move, and the
+//!   time at which it met those who link the code that it waits for.
 //! - A person's data outside `webhook_events.payload` and `billing.customers.email`: in another column, in an
 //!   answer, in the server's log. Looked for are the texts that stand in the bodies under keys such as `email`,
 //!   `name` or `line1`, in any case of letters. Not looked for: texts of less than three characters, digits alone
@@ -195,6 +196,9 @@ fn changed_tables(
                 && row["status"] == "failed"
                 && &row["provider"] == answer.get("provider")
                 && &row["event_id"] == answer.get("event_id");
+            if table == "code_meetings" && answer.reason() == "failed" {
+                row["met_at"] = Value::Null;
+            }
             if let Some(columns) = row.as_object_mut().filter(|_| own) {
                 for column in ["attempts", "claim_token", "next_attempt_at"] {
                     columns.remove(column);
