@@ -255,9 +255,18 @@ pub fn apply_period(
     write(client, &posting, person, Made::default())
 }
 
-/// The entry that credited an event's source already, whoever told of it.
-pub fn credited(client: &Client, source: &Source) -> Result<Option<CreditOutcome>> {
-    Ok(store::by_source(client, source)?.entry.map(CreditOutcome::already_credited))
+/// The entry that credited an event's source already, whoever told of it. `charge`: the source's own,
+/// locked; one just made stands for a payment that no call and no event has named before.
+pub fn credited(
+    client: &Client,
+    source: &Source,
+    charge: Option<&charges::Locked>,
+) -> Result<Option<CreditOutcome>> {
+    let found = match charge {
+        Some(charge) if charge.new => store::by_session(client, &source.source_ref)?,
+        _ => store::by_source(client, source)?,
+    };
+    Ok(found.entry.map(CreditOutcome::already_credited))
 }
 
 /// Locks the charges behind a call's source, as far as they are known, and looks whether it is credited.
@@ -454,7 +463,7 @@ fn standing(client: &Client, request: &Request, person: &Person) -> Result<Optio
     }
     match &request.source {
         None => Ok(None),
-        Some(source) => credited(client, source),
+        Some(source) => credited(client, source, None),
     }
 }
 

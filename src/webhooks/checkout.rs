@@ -89,7 +89,7 @@ fn buy(
     origin: Origin,
 ) -> Result<Judged> {
     let named = first_usable(client, purchase.buyer.named_users(customers::external_ids()))?;
-    if let Some(standing) = credits::credited(client, &purchase.source)? {
+    if let Some(standing) = credits::credited(client, &purchase.source, charge.as_ref())? {
         if let Err(refusal) = settle(client, provider, charge.as_ref(), origin)? {
             return Ok(refused(refusal));
         }

@@ -193,7 +193,7 @@ fn grant(
     plan: &str,
 ) -> Result<CreditOutcome> {
     let standing = match &request.source {
-        Some(source) => credits::credited(client, source)?,
+        Some(source) => credits::credited(client, source, None)?,
         None => None,
     };
     let granted = match standing {

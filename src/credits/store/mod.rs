@@ -237,17 +237,22 @@ pub struct Sourced {
     pub payments: Vec<String>,
 }
 
+/// What is known of the source without its payment.
+pub fn by_session(client: &Client, source_ref: &str) -> Result<Sourced> {
+    let mut sourced = Sourced::default();
+    let rows = BY_SESSION.with(|s| s.run(client, &[source_ref.into()]))?;
+    for (found, payment_ref) in rows.all(|row| Ok((maybe_entry(row)?, row.maybe::<String>(8)?)))? {
+        sourced.entry = sourced.entry.or(found);
+        sourced.payments.extend(payment_ref);
+    }
+    sourced.payments.sort();
+    Ok(sourced)
+}
+
 /// What is known of the source.
 pub fn by_source(client: &Client, source: &Source) -> Result<Sourced> {
     if source.payment_ref.is_none() {
-        let mut sourced = Sourced::default();
-        let rows = BY_SESSION.with(|s| s.run(client, &[source.source_ref.as_str().into()]))?;
-        for (found, payment_ref) in rows.all(|row| Ok((maybe_entry(row)?, row.maybe::<String>(8)?)))? {
-            sourced.entry = sourced.entry.or(found);
-            sourced.payments.extend(payment_ref);
-        }
-        sourced.payments.sort();
-        return Ok(sourced);
+        return by_session(client, &source.source_ref);
     }
     let payment_source = source.payment_source();
     let arguments = [
