@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::pg::{Client, Time};
 use crate::{packs, payments};
 
-/// Judges a Stripe session's event by the steps of the contract: paid, what, whose, price, link.
+/// Judges a Stripe session's event step by step: paid, what, whose, price, link.
 pub fn session(client: &Client, event: &Event, object: &Object, origin: Origin) -> Result<Judged> {
     let session = Session::parse(object, event.created);
     let tie = session.tie();

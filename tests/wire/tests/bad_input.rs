@@ -15,6 +15,7 @@ pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
     add("bad_input::rounds_of_retries", || run(rounds_of_retries()));
     add("bad_input::all_together", || run(all_together()));
     add("bad_input::reading_functions", || run(reading_functions()));
+    add("bad_input::subscriptions", || run(subscriptions()));
     add("bad_input::every_function_is_probed", || run(every_function_is_probed()));
 }
 
@@ -982,6 +983,62 @@ async fn reading_functions() {
     }
 }
 
+/// What is said and asked of subscriptions: refused without a write, or nobody's.
+async fn subscriptions() {
+    let (_database, admin, _) = stage().await;
+    let codes = codes();
+    let good = r#"{"id": "sub_probe", "customer": "cus_probe", "status": "active"}"#;
+    let update = |object: Option<String>, observed_at: Option<String>| {
+        let call = Call::of("apply_subscription_update").with("subscription", "jsonb", object);
+        call.with("observed_at", "timestamptz", observed_at)
+    };
+    for object in [
+        "null",
+        "7",
+        "\"sub_probe\"",
+        "[]",
+        "[{}]",
+        "{}",
+        r#"{"id": 7, "customer": "cus_probe", "status": "active"}"#,
+        r#"{"id": " ", "customer": "cus_probe", "status": "active"}"#,
+        r#"{"id": "sub_probe", "status": "active"}"#,
+        r#"{"id": "sub_probe", "customer": "CUS_probe", "status": "active"}"#,
+        r#"{"id": "sub_probe", "customer": {"id": []}, "status": "active"}"#,
+        r#"{"id": "sub_probe", "customer": "cus_probe"}"#,
+        r#"{"id": "sub_probe", "customer": "cus_probe", "status": "ACTIVE"}"#,
+        r#"{"id": "sub_probe", "customer": "cus_probe", "status": {"a": 1}}"#,
+    ] {
+        let answer = probe(&admin, &codes, object, &update(text(object), NULL)).await;
+        assert_eq!(answer.reason(), "invalid", "{object}: {answer:?}");
+    }
+    assert_eq!(probe(&admin, &codes, "null", &update(NULL, NULL)).await.reason(), "invalid");
+    for at in ["infinity", "-infinity"] {
+        let answer = probe(&admin, &codes, at, &update(text(good), text(at))).await;
+        assert_eq!(answer.reason(), "invalid", "{at}: {answer:?}");
+    }
+    let ancient = update(text(good), text("4714-11-24 00:00:00 BC"));
+    assert_eq!(probe(&admin, &codes, "ancient", &ancient).await.reason(), "applied");
+
+    let read = async |call: &Call| admin.probe(call, true).await.expect("an answer").0;
+    for value in reader_values() {
+        let call = Call::of("subscription_status").with("user_id", "text", value.clone());
+        let state = &read(&call).await[0];
+        assert!(state.0.values().all(Value::is_null), "{}: {state:?}", shown(&value));
+    }
+    for max_rows in [NULL, text("0"), text("-2147483648"), text("2147483647")] {
+        assert!(read(&Call::of("pending_refetches").with("max_rows", "int", max_rows)).await.is_empty());
+    }
+    assert!(read(&Call::of("my_subscription")).await[0].0.values().all(Value::is_null));
+    let booleans = admin.texts(
+        "SELECT DISTINCT answer::text FROM (
+             SELECT has_active_subscription(plan) FROM unnest(ARRAY[NULL, '', ' ', 'no such plan', repeat('x', 1000000)]) plan
+             UNION ALL
+             SELECT can_transition_subscription(a, b) FROM unnest(ARRAY[NULL, '', 'ACTIVE', 'gone']) a, unnest(ARRAY[NULL, 'active']) b
+         ) AS answers (answer)",
+    );
+    assert_eq!(booleans.await, [Some("false".to_owned())]);
+}
+
 /// A function that the application may call and that no test here probes is an oversight.
 async fn every_function_is_probed() {
     let (_database, admin, given) = stage().await;
@@ -1005,13 +1062,17 @@ async fn every_function_is_probed() {
         "verify_paystack_signature",
         "subscription_payment_status",
         "retry_webhook_events",
+        "apply_subscription_update",
+        "can_transition_subscription",
+        "has_active_subscription",
+        "my_subscription",
+        "pending_refetches",
+        "subscription_status",
         // By raw_bodies.
         "stripe_webhook",
         "paystack_webhook",
     ]);
     let missing: Vec<_> = callable.iter().flatten().filter(|name| !probed.contains(name.as_str())).collect();
-    if !missing.is_empty() {
-        println!("    not probed yet: {missing:?}");
-    }
-    assert!(callable.len() >= probed.len(), "{callable:?}");
+    assert!(missing.is_empty(), "not probed: {missing:?}");
+    assert_eq!(callable.len(), probed.len(), "{callable:?}");
 }
