@@ -61,7 +61,7 @@ test-examples: install ## the programs in examples/, against fakes of the provid
 	@scripts/test_examples.sh $(TESTS)
 
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
-	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} scripts/test_cargo.sh test-core --package billing_core
+	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core
 	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
 
 corpus: install ## deliver your own event bodies to a throwaway database: make corpus DIR=folder
