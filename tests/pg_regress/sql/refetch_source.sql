@@ -43,18 +43,41 @@ SELECT billing.set_refetch_source('stripe.failing');
 SELECT reason, detail FROM deliver('sub_odd', 20, 'active');
 SELECT object_id, requested_reason FROM pending_refetches();
 DELETE FROM billing.refetch_queue;
--- A server that cannot be reached.
+-- Another database, reached through postgres_fdw.
 CREATE EXTENSION postgres_fdw;
+CREATE DATABASE refetch_source_far;
+SELECT current_database() AS here, current_setting('port') AS port, split_part(current_setting('unix_socket_directories'), ',', 1) AS socket \gset
+\c refetch_source_far
+CREATE TABLE subscriptions (id text, attrs jsonb);
+INSERT INTO subscriptions VALUES ('sub_odd', '{"id": "sub_odd", "customer": "cus_1", "status": "trialing"}');
+\c :here
+CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host :'socket', port :'port', dbname 'refetch_source_far');
+CREATE USER MAPPING FOR CURRENT_USER SERVER far;
+CREATE FOREIGN TABLE stripe.far (id text, attrs jsonb) SERVER far OPTIONS (schema_name 'public', table_name 'subscriptions');
+SELECT billing.set_refetch_source('stripe.far');
+SELECT reason, detail FROM deliver('sub_odd', 25, 'active');
+SELECT status, is_truth FROM stored WHERE subscription_id = 'sub_odd';
+SELECT reason, detail FROM apply_subscription_update('{"id": "sub_odd", "customer": "cus_1", "status": "canceled"}');
+-- It goes away: the event is answered, and the queue holds the request.
+SELECT count(*) AS closed FROM postgres_fdw_disconnect_all();
+DROP DATABASE refetch_source_far WITH (FORCE);
+SELECT o.reason, o.detail FROM CAST(jsonb_build_object('id', 'evt_far', 'type', 'customer.subscription.updated', 'livemode', false, 'created', extract(epoch FROM now())::bigint + 60,
+    'data', jsonb_build_object('object', jsonb_build_object('id', 'sub_odd', 'object', 'subscription', 'customer', 'cus_1', 'status', 'active'))) AS text) AS body,
+    LATERAL process_stripe_webhook(body, billing.sign_stripe_payload(body, 'whsec_example')) o;
+SELECT object_id, requested_reason FROM pending_refetches();
+DELETE FROM billing.refetch_queue;
+-- A server that cannot be reached.
 CREATE SERVER nowhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '1', connect_timeout '2');
 CREATE USER MAPPING FOR CURRENT_USER SERVER nowhere;
 CREATE FOREIGN TABLE stripe.far_away (id text, attrs jsonb) SERVER nowhere OPTIONS (schema_name 'stripe', table_name 'subscriptions');
 SELECT billing.set_refetch_source('stripe.far_away');
-SELECT reason, detail FROM deliver('sub_odd', 30, 'active');
+SELECT reason FROM deliver('sub_away', 0, 'canceled');
+SELECT reason, detail FROM deliver('sub_away', 30, 'active');
 SELECT object_id, requested_reason FROM pending_refetches();
 DELETE FROM billing.refetch_queue;
 -- The relation is gone: so is the view that read it.
 DROP SCHEMA stripe CASCADE;
-SELECT reason, detail FROM deliver('sub_odd', 40, 'active');
+SELECT reason, detail FROM deliver('sub_away', 40, 'active');
 SELECT object_id FROM pending_refetches();
 
 -- 4. With billing_rpc.refetch = always every event is followed by the truth.
