@@ -11,9 +11,11 @@ statements! {
     BY_LEGACY_ID(INT8OID) = "SELECT customer_id FROM billing.customers WHERE legacy_id = $1";
     BY_EMAIL(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE email = $1";
     BY_EXTERNAL_ID(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE external_id = $1";
-    BY_CODE(TEXTOID) =
+    BY_STRIPE_CODE(TEXTOID) =
         "SELECT customer_id FROM billing.customers WHERE stripe_customer_id = $1
-         UNION ALL SELECT customer_id FROM billing.customers WHERE paystack_customer_code = $1
+         UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code = $1";
+    BY_PAYSTACK_CODE(TEXTOID) =
+        "SELECT customer_id FROM billing.customers WHERE paystack_customer_code = $1
          UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code = $1";
     PROFILE(UUIDOID) =
         "SELECT customer_id, user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id
@@ -83,9 +85,8 @@ pub fn by_identifier(client: &Client, identifier: &Identifier) -> Result<Option<
         Identifier::LegacyId(id) => BY_LEGACY_ID.with(|s| s.run(client, &[(*id).into()])),
         Identifier::Email(email) => BY_EMAIL.with(|s| s.run(client, &[email.as_str().into()])),
         Identifier::External(id) => BY_EXTERNAL_ID.with(|s| s.run(client, &[(*id).into()])),
-        Identifier::StripeCustomer(code) | Identifier::PaystackCustomer(code) => {
-            BY_CODE.with(|s| s.run(client, &[(*code).into()]))
-        }
+        Identifier::StripeCustomer(code) => BY_STRIPE_CODE.with(|s| s.run(client, &[(*code).into()])),
+        Identifier::PaystackCustomer(code) => BY_PAYSTACK_CODE.with(|s| s.run(client, &[(*code).into()])),
     }?;
     rows.first(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))
 }
