@@ -215,6 +215,12 @@ Events of connected accounts that are not allowed are ignored / connected_accoun
 
 Example: SELECT billing.allow_account('acct_1');$$;
 
+COMMENT ON FUNCTION billing.find_relation(text) IS $$Finds the table, view or foreign table that an operator names.
+
+relation is a name with its schema, quoted where need be. Null where there is nothing of that name to read from, whatever the text. For billing.set_users_table and billing.set_refetch_source.
+
+Example: SELECT billing.find_relation('auth.users');$$;
+
 COMMENT ON FUNCTION billing.set_users_table(text, text, text) IS $$Names the application's table of users: from then on whoever it does not know is unknown_user.
 
 relation is the table's name with its schema; id_column a uuid, an integer or text; email_column may be null. All null takes it away. Called by a superuser, whose view billing.application_users reads the table for the extension: nothing is granted on the table itself. What does not exist or does not fit: 22023.

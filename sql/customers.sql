@@ -41,6 +41,22 @@ COMMENT ON COLUMN billing.customer_aliases.customer_id IS 'Whose code it is.';
 COMMENT ON COLUMN billing.customer_aliases.created_at IS 'When it was linked.';
 COMMENT ON COLUMN billing.customer_aliases.code IS 'cus_... or CUS_...';
 
+-- What an operator names, if it is there and can be read from; no error for any text.
+CREATE FUNCTION billing.find_relation(relation text DEFAULT NULL) RETURNS regclass
+LANGUAGE plpgsql
+STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found regclass;
+BEGIN
+    found := to_regclass(relation);
+    RETURN (SELECT c.oid FROM pg_class c WHERE c.oid = found AND c.relkind IN ('r', 'p', 'v', 'm', 'f'));
+EXCEPTION WHEN syntax_error OR invalid_name OR feature_not_supported OR undefined_table OR invalid_schema_name THEN
+    RETURN NULL;
+END
+$$;
+
 -- The application's table of users, seen through a view that belongs to whoever set it: billing_owner
 -- reads the view without any right on the table, and row security of the table judges the view's owner.
 -- The view is no member of the extension, so a dump carries it.
@@ -65,12 +81,8 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    BEGIN
-        source := to_regclass(relation);
-    EXCEPTION WHEN syntax_error OR invalid_name OR feature_not_supported OR undefined_table OR invalid_schema_name THEN
-        source := NULL;
-    END;
-    IF source IS NULL OR source::oid NOT IN (SELECT c.oid FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')) THEN
+    source := billing.find_relation(relation);
+    IF source IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the users table does not exist',
             HINT = 'Name it with its schema, for instance auth.users.';

@@ -60,13 +60,13 @@ COMMENT ON COLUMN billing.refetch_queue.object_type IS 'subscription.';
 COMMENT ON COLUMN billing.refetch_queue.object_id IS 'The provider''s id of the object.';
 COMMENT ON COLUMN billing.refetch_queue.requested_reason IS 'Why: the detail of the event that asked last, or always, as billing_rpc.refetch says.';
 
--- Who stores a subscription of an unknown code, and who links that code, do not see each other's rows while
--- neither has committed. Both write this row after their own: one waits, and then sees what the other left.
+-- Who stores a subscription of an unknown code (or fails an event for want of it), and who links that code, do
+-- not see each other's rows while neither has committed. Both write this row after their own: one waits, and then sees what the other left.
 CREATE TABLE billing.code_meetings (
     met_at timestamptz NOT NULL,
     code text PRIMARY KEY
 );
-COMMENT ON TABLE billing.code_meetings IS 'Provider codes that were linked, or that a subscription waited for: linking and storing meet at its row.';
+COMMENT ON TABLE billing.code_meetings IS 'Provider codes that were linked, or that a subscription or an event waited for: linking and waiting meet at its row.';
 COMMENT ON COLUMN billing.code_meetings.met_at IS 'When somebody last did either.';
 COMMENT ON COLUMN billing.code_meetings.code IS 'cus_... or CUS_...';
 
@@ -86,12 +86,8 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    BEGIN
-        source := to_regclass(relation);
-    EXCEPTION WHEN syntax_error OR invalid_name OR feature_not_supported OR undefined_table OR invalid_schema_name THEN
-        source := NULL;
-    END;
-    IF source IS NULL OR source::oid NOT IN (SELECT c.oid FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')) THEN
+    source := billing.find_relation(relation);
+    IF source IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the refetch source does not exist',
             HINT = 'Name it with its schema, for instance stripe.subscriptions.';

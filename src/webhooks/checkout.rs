@@ -22,20 +22,22 @@ use crate::{packs, payments};
 pub fn session(client: &Client, event: &Event, object: &Object, origin: Origin) -> Result<Judged> {
     let session = Session::parse(object, event.created);
     let tie = session.tie();
-    let order = session.order(&event.summary.event_type);
-    if let Ok(Order::Purchase(purchase)) = &order {
-        let charge = charges::tie(client, &purchase.source, None)?;
-        return buy(client, Provider::Stripe, purchase, charge, origin);
-    }
+    let links = match session.order(&event.summary.event_type) {
+        Ok(Order::Purchase(purchase)) => {
+            let charge = charges::tie(client, &purchase.source, None)?;
+            return buy(client, Provider::Stripe, &purchase, charge, origin);
+        }
+        Ok(Order::Link(buyer)) => Ok(buyer),
+        Err(refusal) => Err(refusal),
+    };
     if let Some(source) = tie
         && let Err(refusal) = charges::tie_uncredited(client, &source, origin)?
     {
         return Ok(refused(refusal));
     }
-    match order {
-        Ok(Order::Link(buyer)) => link_only(client, &buyer),
+    match links {
+        Ok(buyer) => link_only(client, &buyer),
         Err(refusal) => Ok(refused(refusal)),
-        Ok(Order::Purchase(_)) => Ok(Err(Detail::InternalError.into())),
     }
 }
 

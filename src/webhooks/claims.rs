@@ -49,24 +49,29 @@ pub fn take_over(client: &Client, key: EventKey, lease_until: Option<Time>, unsi
                 }
             }
             Standing::RanOut => store::bury(client, key, now, max_attempts)?,
-            Standing::Done => return Ok(answered(key, Reason::Replay, None, row)),
-            Standing::Taken(detail) => return Ok(answered(key, Reason::Duplicate, Some(detail), row)),
+            Standing::Done => return Ok(Asked::answered(key, Reason::Replay, None, row)),
+            Standing::Taken(detail) => return Ok(Asked::answered(key, Reason::Duplicate, Some(detail), row)),
         }
     }
     Err(Error::BrokenInvariant)
 }
 
+impl Asked {
+    fn answered(key: EventKey, reason: Reason, detail: Option<Detail>, row: EventRow) -> Asked {
+        Asked::Answered(Box::new((as_it_stands(key, reason, detail, &row), row)))
+    }
+}
+
 /// An answer about an event as its row stands.
-pub fn answered(key: EventKey, reason: Reason, detail: Option<Detail>, row: EventRow) -> Asked {
-    let outcome = EventOutcome {
+pub fn as_it_stands(key: EventKey, reason: Reason, detail: Option<Detail>, row: &EventRow) -> EventOutcome {
+    EventOutcome {
         event_type: Some(row.event_type.clone()),
         status: Some(row.status),
         attempts: Some(row.attempts),
         lease_until: row.lease_until.and_then(Time::timestamp),
         result: row.result.clone(),
         ..EventOutcome::of(key, reason, detail)
-    };
-    Asked::Answered(Box::new((outcome, row)))
+    }
 }
 
 /// `claim_webhook_event`.

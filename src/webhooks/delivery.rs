@@ -1,7 +1,7 @@
 //! A delivery: verify, claim, apply and complete in one transaction.
 
 use billing_core::outcome::{Detail, Reason, invalid};
-use billing_core::webhooks::{Event, Provider, Status, http_status, status_after_failure};
+use billing_core::webhooks::{Event, Provider, Standing, Status, http_status, status_after_failure};
 
 use super::EventOutcome;
 use super::claims::{self, Asked};
@@ -124,11 +124,10 @@ fn record(client: &Client, key: EventKey, new: NewEvent) -> Result<Answer> {
     let mut status = Status::Recorded;
     if store::insert(client, key, &new, now)?.is_none() {
         let row = store::lock(client, key)?.ok_or(Error::BrokenInvariant)?;
-        use billing_core::webhooks::Standing;
         match row.standing(now, settings::max_attempts()) {
             Standing::Free | Standing::RanOut => {}
-            Standing::Done => return Ok(as_it_stands(key, Reason::Replay, None, row)),
-            Standing::Taken(detail) => return Ok(as_it_stands(key, Reason::Duplicate, Some(detail), row)),
+            Standing::Done => return Ok(as_it_stands(key, Reason::Replay, None, &row)),
+            Standing::Taken(detail) => return Ok(as_it_stands(key, Reason::Duplicate, Some(detail), &row)),
         }
         store::record(client, key, new.payload.unwrap_or_default(), now, new.unsigned)?;
         (attempts, status) = (row.attempts, row.status);
@@ -144,11 +143,8 @@ fn record(client: &Client, key: EventKey, new: NewEvent) -> Result<Answer> {
     })
 }
 
-fn as_it_stands(key: EventKey, reason: Reason, detail: Option<Detail>, row: store::EventRow) -> Answer {
-    match claims::answered(key, reason, detail, row) {
-        Asked::Answered(answer) => Answer { outcome: answer.0, payload_kept: answer.1.payload_kept },
-        Asked::Got(_) => Answer::refused(Detail::InternalError),
-    }
+fn as_it_stands(key: EventKey, reason: Reason, detail: Option<Detail>, row: &store::EventRow) -> Answer {
+    Answer { outcome: claims::as_it_stands(key, reason, detail, row), payload_kept: row.payload_kept }
 }
 
 /// What processing a claimed event came to.

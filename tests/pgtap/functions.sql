@@ -50,6 +50,7 @@ INSERT INTO expected VALUES
     ('my_subscription()', 's', true, '{service, user}'),
     ('has_active_subscription(text)', 's', true, '{service, user}'),
     ('billing.set_refetch_source(text)', 'v', false, '{}'),
+    ('billing.find_relation(text)', 's', false, '{}'),
     -- webhooks
     ('stripe_webhook(json)', 'v', true, '{service, webhook}'),
     ('paystack_webhook(json)', 'v', true, '{service, webhook}'),
