@@ -21,6 +21,18 @@ inputs() {
   } | sha256sum
 }
 
+# Beside the install script: those of earlier releases, and the ways from one to the next. An upgrade that is not
+# released yet is put together from what changes the schema (sql/upgrade) and from the files that say, in a fresh
+# install too, how everything is described and who may use it.
+scripts_of_releases() { # scripts_of_releases FOLDER
+  local folder=$1 changes
+  cp sql/releases/*.sql "$folder/"
+  for changes in sql/upgrade/*--*.sql; do
+    [[ ! -f $folder/$EXTENSION--${changes##*/} ]] || continue
+    cat sql/upgrade/begin.sql "$changes" sql/comments.sql sql/access.sql >"$folder/$EXTENSION--${changes##*/}"
+  done
+}
+
 package_lock
 now=$(inputs)
 if [[ -d $PACKAGE && -f $STAMP && $(<"$STAMP") == "$now" ]]; then
@@ -35,6 +47,7 @@ if ! cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$PACKAGE.new" >"$log
   cat "$log" >&2
   die "the build failed; what the compiler said is above and in $log"
 fi
+scripts_of_releases "$PACKAGE.new$PG_SHARE/extension"
 rm -rf "$PACKAGE"
 mv "$PACKAGE.new" "$PACKAGE"
 # Sources may have changed while the compiler ran: then the stamp must not claim them.

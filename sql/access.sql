@@ -2,11 +2,14 @@
 -- because a database may have default privileges that grant to roles by name (Supabase has).
 -- Whoever may create in the target schema must not have a say: where no operator of pg_catalog fits
 -- exactly, one of that schema would be taken, so the path is pinned while this runs.
+-- In an upgrade only what is new there is taken from everybody: sql/upgrade/begin.sql lists the rest,
+-- which keeps what its operators granted since.
 
 DO $$
 DECLARE
     path CONSTANT text := pg_catalog.current_setting('search_path');
     extension CONSTANT oid := (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'billing_rpc'::name);
+    older CONSTANT text[] := pg_catalog.string_to_array(pg_catalog.current_setting('billing_upgrade.members'), ' ');
     member record;
     grantee record;
 BEGIN
@@ -22,20 +25,24 @@ BEGIN
     END LOOP;
 
     FOR member IN
-        SELECT 'FUNCTION' AS kind, p.oid::pg_catalog.regprocedure::text AS identity, p.proacl AS acl
-        FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid
-        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
-        UNION ALL
-        SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::pg_catalog.regclass::text, c.relacl
-        FROM pg_catalog.pg_class c
-        WHERE c.relnamespace = 'billing'::pg_catalog.regnamespace AND c.relkind IN ('r', 'v', 'S')
-        UNION ALL
-        SELECT 'TYPE', t.oid::pg_catalog.regtype::text, t.typacl
-        FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_type t ON t.oid = d.objid
-        WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
-            AND t.typtype IN ('c', 'e')
-        UNION ALL
-        SELECT 'SCHEMA', 'billing', n.nspacl FROM pg_catalog.pg_namespace n WHERE n.nspname = 'billing'
+        SELECT o.kind, o.identity, o.acl
+        FROM pg_catalog.pg_depend d
+        JOIN (
+            SELECT p.tableoid AS classid, p.oid AS objid, 'FUNCTION' AS kind,
+                p.oid::pg_catalog.regprocedure::text AS identity, p.proacl AS acl
+            FROM pg_catalog.pg_proc p
+            UNION ALL
+            SELECT c.tableoid, c.oid, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+                c.oid::pg_catalog.regclass::text, c.relacl
+            FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT t.tableoid, t.oid, 'TYPE', t.oid::pg_catalog.regtype::text, t.typacl
+            FROM pg_catalog.pg_type t WHERE t.typtype IN ('c', 'e')
+            UNION ALL
+            SELECT n.tableoid, n.oid, 'SCHEMA', n.nspname::text, n.nspacl FROM pg_catalog.pg_namespace n
+        ) o ON o.classid = d.classid AND o.objid = d.objid
+        WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
+            AND pg_catalog.format('%s:%s', d.classid, d.objid) <> ALL (older)
     LOOP
         IF member.kind <> 'TYPE' THEN
             EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM PUBLIC', member.kind, member.identity);
@@ -152,28 +159,5 @@ SELECT pg_catalog.pg_extension_config_dump('billing.branch_subscriptions', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.subscriptions', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.refetch_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.code_meetings', '');
-
--- Supabase's roles become members of the group roles that fit them.
-DO $$
-DECLARE
-    path CONSTANT text := pg_catalog.current_setting('search_path');
-    pair record;
-BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    FOR pair IN
-        SELECT r.rolname, r.rolinherit, wanted.group_name
-        FROM (VALUES ('service_role', 'billing_service'), ('authenticated', 'billing_user')) AS wanted (role_name, group_name)
-        JOIN pg_catalog.pg_roles r ON r.rolname = wanted.role_name
-    LOOP
-        EXECUTE pg_catalog.format('GRANT %I TO %I', pair.group_name, pair.rolname);
-        IF NOT pair.rolinherit THEN
-            RAISE WARNING USING
-                MESSAGE = pg_catalog.format('role %s does not inherit what %s may do', pair.rolname, pair.group_name),
-                HINT = pg_catalog.format('ALTER ROLE %s INHERIT;', pair.rolname);
-        END IF;
-    END LOOP;
-    PERFORM pg_catalog.set_config('search_path', path, true);
-END
-$$;
 
 NOTIFY pgrst, 'reload schema';

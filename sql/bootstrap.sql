@@ -18,6 +18,9 @@ BEGIN
 END
 $$;
 
+-- Nothing is older than this install: access.sql takes everything from everybody.
+SELECT pg_catalog.set_config('billing_upgrade.members', '', true);
+
 -- Two functions of one name would make PostgREST choose between them, and a like-named table or type
 -- would break the install half way. A test compares this list with what the extension creates.
 DO $$
@@ -80,6 +83,29 @@ BEGIN
             MESSAGE = 'role billing_owner must not be a superuser',
             HINT = 'ALTER ROLE billing_owner NOSUPERUSER; the definer functions run as this role.';
     END IF;
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
+
+-- Supabase's roles become members of the group roles that fit them.
+DO $$
+DECLARE
+    path CONSTANT text := pg_catalog.current_setting('search_path');
+    pair record;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR pair IN
+        SELECT r.rolname, r.rolinherit, wanted.group_name
+        FROM (VALUES ('service_role', 'billing_service'), ('authenticated', 'billing_user')) AS wanted (role_name, group_name)
+        JOIN pg_catalog.pg_roles r ON r.rolname = wanted.role_name
+    LOOP
+        EXECUTE pg_catalog.format('GRANT %I TO %I', pair.group_name, pair.rolname);
+        IF NOT pair.rolinherit THEN
+            RAISE WARNING USING
+                MESSAGE = pg_catalog.format('role %s does not inherit what %s may do', pair.rolname, pair.group_name),
+                HINT = pg_catalog.format('ALTER ROLE %s INHERIT;', pair.rolname);
+        END IF;
+    END LOOP;
     PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
