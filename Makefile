@@ -70,7 +70,7 @@ corpus: install ## deliver your own event bodies to a throwaway database: make c
 accept: install ## make new golden results the expected ones, after showing the differences
 	@scripts/test_regress.sh $(or $(KIND),regress) --accept $(TESTS)
 
-check: deps ## format, lints, licences, documentation of the code
+check: build ## format, lints (of Rust and of SQL), licences, documentation of the code
 	@scripts/check.sh
 
 fuzz: ## look for input that breaks a parser: FUZZ_SECONDS=10 per target, TESTS='stripe json', SEEDS=dir

@@ -28,6 +28,7 @@ releases() { (cd sql/releases && sha256sum --quiet --strict --check SHA256SUMS &
 step "scripts" "mend what is said above" scripts
 step "releases" "scripts of a release never change; take the change back, and write an upgrade" releases
 step "format" "run 'cargo fmt --all'" cargo fmt --all --check
+step "sql" "mend what pgspot and squawk say above" scripts/lint_sql.sh
 step "clippy" "mend the warnings above" \
   cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 step "docs" "mend the doc comments named above" \

@@ -1,24 +1,22 @@
 -- The last thing to run: who owns what, who may call what. Everything is taken from everybody first,
 -- because a database may have default privileges that grant to roles by name (Supabase has).
--- Whoever may create in the target schema must not have a say: where no operator of pg_catalog fits
--- exactly, one of that schema would be taken, so the path is pinned while this runs.
 -- In an upgrade only what is new there is taken from everybody: sql/upgrade/begin.sql lists the rest,
 -- which keeps what its operators granted since.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 DO $$
 DECLARE
-    path CONSTANT text := pg_catalog.current_setting('search_path');
     extension CONSTANT oid := (SELECT e.oid FROM pg_catalog.pg_extension e WHERE e.extname = 'billing_rpc'::name);
     older CONSTANT text[] := pg_catalog.string_to_array(pg_catalog.current_setting('billing_upgrade.members'), ' ');
     member record;
     grantee record;
 BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR member IN
         SELECT i.type, i.identity, d.classid, d.objid
         FROM pg_catalog.pg_depend d, LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) i
         WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
             AND i.type IN ('function', 'table', 'view', 'type', 'composite type', 'schema')
+            AND pg_catalog.format('%s:%s', d.classid, d.objid) <> ALL (older)
     LOOP
         EXECUTE pg_catalog.format('ALTER %s %s OWNER TO billing_owner',
             pg_catalog.replace(member.type, 'composite type', 'type'), member.identity);
@@ -55,7 +53,6 @@ BEGIN
             EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %I', member.kind, member.identity, grantee.rolname);
         END LOOP;
     END LOOP;
-    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
@@ -112,28 +109,21 @@ GRANT SELECT ON billing.webhook_secret_list, billing.credit_totals, billing.even
     billing.failed_events, billing.stuck_events, billing.stripe_events TO billing_monitor;
 GRANT EXECUTE ON FUNCTION billing.reconcile() TO billing_monitor;
 
--- Row security on every table: nobody but the owner's definer functions sees a row.
-ALTER TABLE billing.customers ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.customer_aliases ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.balances ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.ledger ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.lots ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.lot_uses ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.holds ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.hold_lots ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.charges ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.webhook_events ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.webhook_secrets ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.allowed_accounts ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.packs ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.pack_prices ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.plans ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.plan_prices ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.payments ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.branch_subscriptions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.subscriptions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.refetch_queue ENABLE ROW LEVEL SECURITY;
-ALTER TABLE billing.code_meetings ENABLE ROW LEVEL SECURITY;
+-- Row security on every table: nobody but the owner's definer functions sees a row. Only where it is not on
+-- yet, as that waits for whoever uses the table.
+DO $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR relation IN
+        SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.classid = c.tableoid AND d.objid = c.oid
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'r' AND NOT c.relrowsecurity
+            AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'billing_rpc')
+    LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
+    END LOOP;
+END
+$$;
 
 -- Every table and sequence goes into dumps, but the secrets.
 SELECT pg_catalog.pg_extension_config_dump('billing.customers', '');
@@ -161,3 +151,5 @@ SELECT pg_catalog.pg_extension_config_dump('billing.refetch_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.code_meetings', '');
 
 NOTIFY pgrst, 'reload schema';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

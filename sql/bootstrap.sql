@@ -1,5 +1,9 @@
 -- The first thing to run: refusals with a hint, the schema, the group roles, and the types that
 -- clients see. Everything here runs once per database, as the superuser who installs.
+--
+-- Every file of DDL pins the path while it runs: where no operator of pg_catalog fits exactly, one of the
+-- target schema would be taken, and whoever may create there would run as that superuser.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 DO $$
 BEGIN
@@ -42,10 +46,7 @@ DECLARE
         'my_subscription', 'has_active_subscription'
     ];
     target CONSTANT pg_catalog.oid := '@extschema@'::pg_catalog.regnamespace;
-    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
 BEGIN
-    -- Whoever may create in the target schema must not have a say in this: see access.sql.
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = target AND proname = ANY (names))
         OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace = target AND typname = ANY (names))
         OR EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = target AND relname = ANY (names))
@@ -55,17 +56,14 @@ BEGIN
             MESSAGE = 'the target schema already holds a function, table or type of one of billing_rpc''s names',
             HINT = 'Install into a schema of its own: CREATE SCHEMA x; CREATE EXTENSION billing_rpc SCHEMA x.';
     END IF;
-    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
 -- Roles belong to the cluster, not to the extension: they are made if missing and never dropped.
 DO $$
 DECLARE
-    path CONSTANT pg_catalog.text := pg_catalog.current_setting('search_path');
     role_name pg_catalog.text;
 BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOREACH role_name IN ARRAY ARRAY[
         'billing_owner',    -- owns all, runs the definer functions
         'billing_service',  -- every RPC
@@ -83,17 +81,14 @@ BEGIN
             MESSAGE = 'role billing_owner must not be a superuser',
             HINT = 'ALTER ROLE billing_owner NOSUPERUSER; the definer functions run as this role.';
     END IF;
-    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
 -- Supabase's roles become members of the group roles that fit them.
 DO $$
 DECLARE
-    path CONSTANT text := pg_catalog.current_setting('search_path');
     pair record;
 BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     FOR pair IN
         SELECT r.rolname, r.rolinherit, wanted.group_name
         FROM (VALUES ('service_role', 'billing_service'), ('authenticated', 'billing_user')) AS wanted (role_name, group_name)
@@ -106,7 +101,6 @@ BEGIN
                 HINT = pg_catalog.format('ALTER ROLE %s INHERIT;', pair.rolname);
         END IF;
     END LOOP;
-    PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
@@ -282,3 +276,5 @@ CREATE TYPE @extschema@.refetch_request AS (
 );
 COMMENT ON TYPE @extschema@.refetch_request IS
     'An object whose truth is to be fetched from the provider; object_type is subscription.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

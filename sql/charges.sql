@@ -1,5 +1,6 @@
 -- Provider payments: what they paid for, and what refunds and disputes have said of them. One row is one
 -- lock: whoever credits a payment and whoever undoes it take turns on it.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.charges (
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -23,3 +24,5 @@ COMMENT ON COLUMN billing.charges.source_ref IS 'The source that it paid for, as
 COMMENT ON COLUMN billing.charges.refunds IS 'By refund: its amount in minor units, and failed_at (Unix seconds) for one that came to nothing.';
 COMMENT ON COLUMN billing.charges.disputes IS 'By dispute: withdrawn, or reinstated for good.';
 COMMENT ON COLUMN billing.charges.called_for IS 'How many credits refunds and disputes called for to be undone when that was looked at last: by grant of an invoice, else by the payment itself.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

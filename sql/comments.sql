@@ -1,5 +1,6 @@
 -- What every function says of itself, to psql's \df+ and, through PostgREST, to readers of the OpenAPI
 -- description: the first line is the summary, the rest the description.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 -- People.
 
@@ -371,3 +372,5 @@ COMMENT ON FUNCTION billing.set_refetch_source(text) IS $$Names a relation that 
 relation is its name with its schema: a table, view or foreign table with a column id of type text and a column attrs of type jsonb, as the Stripe foreign data wrapper of Supabase Wrappers has. Null takes it away. What is not found there, or cannot be read, goes on the queue. Called by a superuser, whose view billing.refetch_source reads the relation for the extension. What does not exist or does not fit: 22023.
 
 Example: SELECT billing.set_refetch_source('stripe.subscriptions');$$;
+
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -1,4 +1,5 @@
 -- The credit ledger: balances that are locked, entries that never change, lots and holds.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.balances (
     customer_id uuid NOT NULL REFERENCES billing.customers,
@@ -176,3 +177,5 @@ COMMENT ON COLUMN billing.credit_totals.customers IS 'Customers who have a balan
 COMMENT ON COLUMN billing.credit_totals.balance IS 'Sum of their balances, in credits.';
 COMMENT ON COLUMN billing.credit_totals.held IS 'Of that, under open holds.';
 COMMENT ON COLUMN billing.credit_totals.in_lots IS 'Of that, in lots.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -1,4 +1,5 @@
 -- People: one row per customer, known by several identifiers.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.customers (
     customer_id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
@@ -122,3 +123,5 @@ BEGIN
         'The application''s users, as billing.set_users_table named them: whoever is not in here is unknown.';
 END
 $$;
+
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -1,5 +1,6 @@
 -- Credit packs: what they give and what they cost, each with its times of validity. What was valid at
 -- a time is the latest row that is valid from then or before; the first is valid from ever.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.packs (
     valid_from timestamptz NOT NULL,
@@ -28,3 +29,5 @@ COMMENT ON COLUMN billing.pack_prices.valid_from IS 'The whole second from which
 COMMENT ON COLUMN billing.pack_prices.amount_minor IS 'What one pack costs, in minor units.';
 COMMENT ON COLUMN billing.pack_prices.pack IS 'The pack''s name.';
 COMMENT ON COLUMN billing.pack_prices.currency IS 'ISO 4217, lower case.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

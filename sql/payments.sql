@@ -1,4 +1,5 @@
 -- Subscription payments that were started here, and the branches that they pay for.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.payments (
     customer_id uuid NOT NULL REFERENCES billing.customers,
@@ -48,3 +49,5 @@ COMMENT ON COLUMN billing.branch_subscriptions.payment_id IS 'The payment.';
 COMMENT ON COLUMN billing.branch_subscriptions.created_at IS 'When the payment was verified.';
 COMMENT ON COLUMN billing.branch_subscriptions.is_main_branch IS 'Whether it is the payment''s main branch.';
 COMMENT ON COLUMN billing.branch_subscriptions.branch_id IS 'The application''s id of the branch.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -1,4 +1,5 @@
 -- Plans of subscriptions and subscription payments.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.plans (
     credits_grace interval NOT NULL,
@@ -32,3 +33,5 @@ CREATE INDEX plan_prices_plan ON billing.plan_prices (plan);
 COMMENT ON TABLE billing.plan_prices IS 'The providers'' price ids, each of one plan.';
 COMMENT ON COLUMN billing.plan_prices.price_id IS 'Stripe''s price_... (or plan_...), Paystack''s PLN_...';
 COMMENT ON COLUMN billing.plan_prices.plan IS 'The plan that it stands for.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

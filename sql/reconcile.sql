@@ -1,4 +1,5 @@
 -- The books, checked against each other.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE FUNCTION billing.reconcile()
 RETURNS TABLE (problem text, customer_id uuid, credit_type text, reference text, expected bigint, found bigint)
@@ -74,3 +75,5 @@ AS $$
     FROM billing.webhook_events v
     WHERE v.status = 'processing' AND v.lease_until < clock_timestamp() - interval '10 minutes'
 $$;
+
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -1,4 +1,5 @@
 -- Webhook secrets: readable by the definer functions only, in no dump.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.webhook_secrets (
     secret_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -18,3 +19,5 @@ COMMENT ON COLUMN billing.webhook_secrets.secret IS 'The secret itself, whsec_ i
 CREATE VIEW billing.webhook_secret_list AS
     SELECT secret_id, provider, created_at, valid_until FROM billing.webhook_secrets;
 COMMENT ON VIEW billing.webhook_secret_list IS 'The secrets, without showing one.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -1,4 +1,5 @@
 -- Subscriptions as their providers tell of them, and the questions that are open about them.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.subscriptions (
     customer_id uuid REFERENCES billing.customers,
@@ -113,3 +114,5 @@ BEGIN
         'Subscriptions at the provider, as billing.set_refetch_source named them: the truth is read from here.';
 END
 $$;
+
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -1,4 +1,5 @@
 -- Webhook events: one row per event for ever, whatever becomes of its payload.
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 CREATE TABLE billing.webhook_events (
     claim_token uuid,
@@ -128,3 +129,5 @@ COMMENT ON COLUMN billing.stripe_events.processed_at IS 'When it was completed.'
 COMMENT ON COLUMN billing.stripe_events.processing_status IS 'recorded, processing, completed, failed or dead.';
 COMMENT ON COLUMN billing.stripe_events.error_message IS 'The sentence of its last failure.';
 COMMENT ON COLUMN billing.stripe_events.payload_summary IS 'id, type, object_id and object_type.';
+
+SET LOCAL search_path TO @extschema@, pg_temp;

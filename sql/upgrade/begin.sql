@@ -1,5 +1,7 @@
 -- The first part of every upgrade: what is in the extension already keeps the grants that its operators
 -- gave it (the webhook endpoint to anon, say); access.sql, the last part, takes only what is new from everybody.
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 SELECT pg_catalog.set_config('billing_upgrade.members', COALESCE((
     SELECT pg_catalog.string_agg(pg_catalog.format('%s:%s', d.classid, d.objid), ' ')
     FROM pg_catalog.pg_depend d

@@ -107,7 +107,7 @@ fn add_webhook_secret(
 #[search_path(pg_catalog, pg_temp)]
 fn retire_webhook_secret(
     secret_id: default!(Option<i64>, "NULL"),
-    at: default!(Option<TimestampWithTimeZone>, "now()"),
+    at: default!(Option<TimestampWithTimeZone>, "pg_catalog.now()"),
 ) -> Result<(), ErrorReport> {
     let secret_id = secret_id.ok_or(UNKNOWN_SECRET)?;
     let at = at.map_or_else(pg::now, Time::of);
