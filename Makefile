@@ -79,10 +79,16 @@ fuzz: ## look for input that breaks a parser: FUZZ_SECONDS=10 per target, TESTS=
 bench: install ## how fast it is, on a durable cluster
 	@scripts/bench.sh $(BENCH_ARGS)
 
+release-check: build ## say what a release of this version still needs
+	@scripts/release.sh check
+
+release-freeze: build ## keep the install and upgrade scripts of this version for ever
+	@scripts/release.sh freeze
+
 clean: ## remove everything built, stopping clusters left behind
 	@scripts/cluster.sh sweep --all
 	@! compgen -G 'target/clusters/*/data' || { echo 'clean: a cluster is still in use; stop what uses it first'; exit 1; }
 	@rm -rf target
 
 .PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
-	test-wire test-docs test-examples test-long corpus accept check fuzz bench clean
+	test-wire test-docs test-examples test-upgrade test-long corpus accept check fuzz bench release-check release-freeze clean

@@ -25,8 +25,14 @@ inputs() {
 # released yet is put together from what changes the schema (sql/upgrade) and from the files that say, in a fresh
 # install too, how everything is described and who may use it.
 scripts_of_releases() { # scripts_of_releases FOLDER
-  local folder=$1 changes
-  cp sql/releases/*.sql "$folder/"
+  local folder=$1 changes released
+  # The order of statements in an install script is not stable, so that of lines does not count here.
+  for released in sql/releases/*.sql; do
+    [[ ! -f $folder/${released##*/} ]] || cmp -s <(sort "$released") <(sort "$folder/${released##*/}") ||
+      die "the schema has changed, and ${released##*/} is released" \
+        "Raise the version in Cargo.toml, and write what changes into sql/upgrade/."
+    cp "$released" "$folder/"
+  done
   for changes in sql/upgrade/*--*.sql; do
     [[ ! -f $folder/$EXTENSION--${changes##*/} ]] || continue
     cat sql/upgrade/begin.sql "$changes" sql/comments.sql sql/access.sql >"$folder/$EXTENSION--${changes##*/}"
