@@ -10,7 +10,7 @@ use billing_core::webhooks::Provider;
 
 use crate::credits::{self, Origin, Shown};
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, Sharing};
+use crate::pg::{self, Client, Gates, Sharing};
 
 mod store;
 
@@ -78,7 +78,7 @@ pub fn tie_uncredited(
     source: &Source,
     origin: Origin,
 ) -> Result<std::result::Result<bool, Refusal>> {
-    pg::gate(gate(&source.source_ref), Sharing::Exclusive);
+    pg::gate(Gates::Sources, gate(&source.source_ref), Sharing::Exclusive);
     let entries = |client: &Client| store::entries_of(client, &source.source_ref, None);
     if pg::keeps_one_snapshot() && pg::read_latest(entries)? != entries(client)? {
         return Err(Error::ConcurrentUpdate);
@@ -102,7 +102,7 @@ pub fn name_source(client: &Client, locked: &Locked, source_ref: &str) -> Result
 
 /// The charges that events tied to a session or invoice which is about to be credited, locked.
 pub fn lock_of_source(client: &Client, source_ref: &str) -> Result<Vec<Locked>> {
-    pg::gate(gate(source_ref), Sharing::Shared);
+    pg::gate(Gates::Sources, gate(source_ref), Sharing::Shared);
     let payments = store::payments_of(client, source_ref)?;
     lock_tied(client, source_ref, payments)
 }

@@ -23,7 +23,7 @@ use super::{CreditOutcome, Shown, apply, change, replay};
 use crate::charges;
 use crate::customers::{self, Person};
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, Ended, JsonbArgument};
+use crate::pg::{self, Client, Ended, Gates, JsonbArgument, Sharing};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -53,6 +53,7 @@ fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<Cre
         })
         .collect();
     pg::write(|client| {
+        share_keys(client, &requests)?;
         let charges = Charges::lock(client, &requests)?;
         if charges.contested {
             charges.discard(client)?;
@@ -73,6 +74,23 @@ fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<Cre
         }
         Err(Error::BrokenInvariant)
     })
+}
+
+/// The same as `share_key`, for all at once.
+fn share_keys(client: &Client, requests: &[Parsed]) -> Result<()> {
+    let keys = || requests.iter().flatten().map(|(request, _)| request.idempotency_key.as_ref());
+    let gates: BTreeSet<u16> = keys().map(gate).collect();
+    gates.into_iter().for_each(|number| pg::gate(Gates::Keys, number, Sharing::Shared));
+    if pg::keeps_one_snapshot() {
+        let holds = |client: &Client| {
+            let keyed = bulk::by_keys(client, keys().map(str::to_owned).collect())?;
+            Ok(keyed.values().filter(|keyed| matches!(keyed, Keyed::Hold(..))).count())
+        };
+        if pg::read_latest(holds)? != holds(client)? {
+            return Err(Error::ConcurrentUpdate);
+        }
+    }
+    Ok(())
 }
 
 /// A purchase that is undone as soon as it is made changes what the operations after it find: then each is
@@ -149,7 +167,7 @@ fn tied_payments(client: &Client, sessions: Vec<String>) -> Result<Vec<String>> 
     if gates.is_empty() {
         return Ok(Vec::new());
     }
-    gates.into_iter().for_each(|number| pg::gate(number, pg::Sharing::Shared));
+    gates.into_iter().for_each(|number| pg::gate(Gates::Sources, number, Sharing::Shared));
     let ties = bulk::ties(client, Vec::new(), sessions.clone())?;
     if pg::keeps_one_snapshot() {
         let latest = pg::read_latest(|latest| bulk::ties(latest, Vec::new(), sessions))?;

@@ -1,6 +1,6 @@
 //! Holds: credits reserved for a while.
 
-use billing_core::credits::{EntryKind, HoldRequest, RawRequest, capture_fingerprint, capture_key};
+use billing_core::credits::{EntryKind, HoldRequest, RawRequest, capture_fingerprint, capture_key, gate};
 use billing_core::customers::Uuid;
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::Uuid as PgUuid;
@@ -12,7 +12,7 @@ use super::ledger::{self, Locked};
 use super::store::{self, AccountKey, Hold, Keyed, NewEntry, NewHold, Origin};
 use crate::customers::{self, Person};
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, JsonbArgument, Row, RowWriter};
+use crate::pg::{self, Client, Gates, JsonbArgument, Row, RowWriter, Sharing};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -58,6 +58,7 @@ fn hold(client: &Client, request: &HoldRequest, metadata: Option<&JsonbArgument>
     if let Some(outcome) = standing(client, request, &person)? {
         return Ok(outcome);
     }
+    take_key(client, request.idempotency_key)?;
     let customer_id = match person {
         Person::Known(customer_id) => customer_id,
         Person::New(_) => return Ok(HoldOutcome::refused(invalid(Detail::InsufficientCredits))),
@@ -67,7 +68,7 @@ fn hold(client: &Client, request: &HoldRequest, metadata: Option<&JsonbArgument>
     let Some(mut locked) = Locked::open(client, key)? else {
         return Ok(HoldOutcome::refused(invalid(Detail::InsufficientCredits)));
     };
-    // A rival with the same key may have committed while this call waited for the lock.
+    // A rival with the same key may have committed while this call waited for its turn.
     if let Some(outcome) = standing(client, request, &person)? {
         return Ok(outcome);
     }
@@ -89,9 +90,19 @@ fn hold(client: &Client, request: &HoldRequest, metadata: Option<&JsonbArgument>
     }
 }
 
+/// Until the transaction ends no entry gets the key: no index spans ledger and holds.
+fn take_key(client: &Client, key: &str) -> Result<()> {
+    pg::gate(Gates::Keys, gate(key), Sharing::Exclusive);
+    let taken = |client: &Client| Ok(store::by_key(client, key)?.is_some());
+    if pg::keeps_one_snapshot() && pg::read_latest(taken)? && !taken(client)? {
+        return Err(Error::ConcurrentUpdate);
+    }
+    Ok(())
+}
+
 /// The answer to a key that stands: the hold as it is now, if it is the same request.
 fn standing(client: &Client, request: &HoldRequest, person: &Person) -> Result<Option<HoldOutcome>> {
-    let Some(keyed) = store::by_key_of_hold(client, request.idempotency_key)? else { return Ok(None) };
+    let Some(keyed) = store::by_key(client, request.idempotency_key)? else { return Ok(None) };
     if let Keyed::Hold(hold_id, customer_id, fingerprint) = keyed
         && request.fingerprint(&customer_id).as_slice() == fingerprint
         && (*person == Person::Known(customer_id)

@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 use crate::charges;
 use crate::customers::{self, Person};
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, JsonbArgument, Row, RowWriter, Time};
+use crate::pg::{self, Client, Gates, JsonbArgument, Row, RowWriter, Sharing, Time};
 
 mod batch;
 mod expiry;
@@ -214,6 +214,7 @@ struct Made<'a> {
 /// Locks the charge, then makes the customer if need be, then locks the balance; the unique indexes of
 /// the ledger decide between rivals. Whatever is refused leaves nothing behind.
 fn apply(client: &Client, request: &Request, metadata: Option<&JsonbArgument>) -> Result<CreditOutcome> {
+    share_key(client, &request.idempotency_key)?;
     let person = customers::find(client, &request.user)?;
     if let Some(keyed) = store::by_key(client, &request.idempotency_key)? {
         return replay(client, request, &person, keyed);
@@ -227,6 +228,16 @@ fn apply(client: &Client, request: &Request, metadata: Option<&JsonbArgument>) -
     }
     let posting = Posting { metadata, ..Posting::of(request, &charges, Origin::default()) };
     write(client, &posting, &person, made)
+}
+
+/// Until the transaction ends no hold gets the key of an entry: no index spans ledger and holds. Keys that are
+/// derived here need none of this, as no hold may have one.
+fn share_key(client: &Client, key: &str) -> Result<()> {
+    pg::gate(Gates::Keys, gate(key), Sharing::Shared);
+    if pg::keeps_one_snapshot() && pg::read_latest(|latest| store::is_hold_key(latest, key))? {
+        return if store::is_hold_key(client, key)? { Ok(()) } else { Err(Error::ConcurrentUpdate) };
+    }
+    Ok(())
 }
 
 /// Applies the purchase of an event, found uncredited just before, its charge tied and locked: the key
@@ -277,7 +288,7 @@ fn lock_charges<'a>(
 ) -> Result<(Vec<charges::Locked>, bool)> {
     let Some(source) = &request.source else { return Ok((Vec::new(), false)) };
     let Some(payment_ref) = source.payment_ref.as_deref() else {
-        pg::gate(gate(&source.source_ref), pg::Sharing::Shared);
+        pg::gate(Gates::Sources, gate(&source.source_ref), Sharing::Shared);
         let sourced = store::by_source(client, source)?;
         let charges = charges::lock_tied(client, &source.source_ref, sourced.payments)?;
         return Ok((charges, sourced.entry.is_some()));

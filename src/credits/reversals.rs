@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 use super::ledger::{Locked, load_used_up};
 use super::store::{self, AccountKey, Keyed, NewEntry, Origin, Undone};
-use super::{CreditOutcome, Shown};
+use super::{CreditOutcome, Shown, share_key};
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, JsonbArgument};
 
@@ -35,6 +35,7 @@ fn reverse(
     request: &ReversalRequest,
     metadata: Option<&JsonbArgument>,
 ) -> Result<CreditOutcome> {
+    share_key(client, &request.idempotency_key)?;
     if let Some(outcome) = standing(client, request)? {
         return Ok(outcome);
     }

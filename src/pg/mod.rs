@@ -9,7 +9,7 @@ mod statement;
 
 pub use interval::{interval, interval_of};
 pub use raw::{
-    Ended, Errors, JsonArgument, JsonbArgument, Sharing, Time, application_user_id_type, gate, jsonb,
+    Ended, Errors, Gates, JsonArgument, JsonbArgument, Sharing, Time, application_user_id_type, gate, jsonb,
     keeps_one_snapshot, now, only_free_locks, refetch_source_is_set, reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};

@@ -150,13 +150,20 @@ pub enum Sharing {
     Exclusive,
 }
 
-/// Names the gates among all advisory locks: the first four bytes of SHA-256 of "billing_rpc".
-const GATES: i32 = 0x57bc_dbec;
+/// What the gates of one kind are about; its number names them among all advisory locks: the first four
+/// bytes of SHA-256 of "billing_rpc", and the next number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gates {
+    /// Which payments belong to a source: exclusive for who ties one, shared for who credits.
+    Sources = 0x57bc_dbec,
+    /// What an idempotency key stands for: exclusive for holds, shared for entries.
+    Keys = 0x57bc_dbed,
+}
 
 /// Waits until nobody else is at the gate in a way that excludes this, and stays there until the end of the
 /// transaction: for facts that have no row yet which both sides could lock.
-pub fn gate(number: u16, sharing: Sharing) {
-    let arguments = [Some(pg_sys::Datum::from(GATES)), Some(pg_sys::Datum::from(i32::from(number)))];
+pub fn gate(gates: Gates, number: u16, sharing: Sharing) {
+    let arguments = [Some(pg_sys::Datum::from(gates as i32)), Some(pg_sys::Datum::from(i32::from(number)))];
     let lock = match sharing {
         Sharing::Shared => pg_sys::pg_advisory_xact_lock_shared_int4,
         Sharing::Exclusive => pg_sys::pg_advisory_xact_lock_int4,

@@ -177,9 +177,9 @@ pub fn is_session_id(text: &str) -> bool {
 /// So many gates, and no more: a batch of any size cannot fill Postgres's table of locks.
 pub const GATES: u16 = 1_024;
 
-/// The gate at which whoever credits a source, and whoever ties a payment to it, wait for each other.
-pub fn gate(source_ref: &str) -> u16 {
-    let digest = Sha256::digest(source_ref);
+/// The gate at which those wait for each other who are about to write of the same source or idempotency key.
+pub fn gate(name: &str) -> u16 {
+    let digest = Sha256::digest(name);
     u16::from_be_bytes([digest[0], digest[1]]) % GATES
 }
 

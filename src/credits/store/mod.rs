@@ -210,13 +210,6 @@ pub fn by_key(client: &Client, key: &str) -> Result<Option<Keyed>> {
     BY_KEY.with(|s| s.run(client, &[key.into()]))?.first(keyed)
 }
 
-/// What the key stands for, to a hold: no index spans ledger and holds, so rivals on two balances may both
-/// have got it, and each must find its own again.
-pub fn by_key_of_hold(client: &Client, key: &str) -> Result<Option<Keyed>> {
-    let found = BY_KEY.with(|s| s.run(client, &[key.into()]))?.all(keyed)?;
-    Ok(found.into_iter().max_by_key(|keyed| matches!(keyed, Keyed::Hold(..))))
-}
-
 fn keyed(row: &Columns) -> Result<Keyed> {
     match row.maybe::<PgUuid>(8)? {
         Some(hold_id) => Ok(Keyed::Hold(*hold_id.as_bytes(), uuid(row, 2)?, row.get(7)?)),
