@@ -61,58 +61,43 @@ $$;
 
 GRANT USAGE ON SCHEMA @extschema@ TO billing_service, billing_webhook, billing_user, billing_monitor;
 
--- billing_service: every RPC.
-GRANT EXECUTE ON FUNCTION
-    @extschema@.resolve_billing_user(text),
-    @extschema@.register_billing_user(uuid, text, bigint, text, text, text),
-    @extschema@.apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamptz, jsonb, text),
-    @extschema@.grant_credits(text, bigint, text, text, timestamptz, integer, jsonb),
-    @extschema@.spend_credits(text, bigint, text, text, jsonb),
-    @extschema@.credit_balance(text, text),
-    @extschema@.credit_balance_at(text, timestamptz, text),
-    @extschema@.reverse_credit_entry(bigint, text, bigint, jsonb),
-    @extschema@.hold_credits(text, bigint, text, integer, text, jsonb),
-    @extschema@.capture_hold(uuid, bigint),
-    @extschema@.release_hold(uuid),
-    @extschema@.apply_credit_batch(jsonb),
-    @extschema@.credit_history(text, integer, bigint, text),
-    @extschema@.start_subscription_payment(text, text, text, bigint, text, text[], text, jsonb),
-    @extschema@.verify_subscription_payment(text, text, bigint, text, timestamptz),
-    @extschema@.subscription_payment_status(text),
-    @extschema@.verify_stripe_signature(text, text, integer),
-    @extschema@.verify_paystack_signature(text, text),
-    @extschema@.claim_stripe_event(text, text, jsonb, integer),
-    @extschema@.complete_stripe_event(text, uuid, jsonb),
-    @extschema@.fail_stripe_event(text, uuid, text, integer),
-    @extschema@.claim_webhook_event(text, text, text, jsonb, integer),
-    @extschema@.complete_webhook_event(text, text, uuid, jsonb),
-    @extschema@.fail_webhook_event(text, text, uuid, text, integer),
-    @extschema@.process_stripe_webhook(text, text),
-    @extschema@.process_paystack_webhook(text, text),
-    @extschema@.stripe_webhook(json),
-    @extschema@.paystack_webhook(json),
-    @extschema@.retry_webhook_events(integer),
-    @extschema@.apply_subscription_update(jsonb, timestamptz),
-    @extschema@.can_transition_subscription(text, text),
-    @extschema@.subscription_status(text),
-    @extschema@.pending_refetches(integer),
-    @extschema@.my_subscription(),
-    @extschema@.has_active_subscription(text)
-TO billing_service;
+-- What billing.intended_grants() lists is granted; a name in it that is nobody's stops the install.
+DO $$
+DECLARE
+    path CONSTANT text := pg_catalog.current_setting('search_path');
+    wanted record;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR wanted IN
+        SELECT g.*, o.identity
+        FROM billing.intended_grants() g
+        LEFT JOIN (
+            SELECT i.type, i.identity, CASE i.schema WHEN 'billing' THEN 'billing.' ELSE '' END || coalesce(p.proname, i.name) AS name
+            FROM pg_catalog.pg_depend d
+            JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'billing_rpc'
+            LEFT JOIN pg_catalog.pg_proc p ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.objid,
+                LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) i
+            WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+        ) o ON o.type = g.object_type AND o.name = g.object_name
+    LOOP
+        EXECUTE pg_catalog.format('GRANT %s ON %s %s TO %I', wanted.privilege,
+            CASE wanted.object_type WHEN 'view' THEN 'TABLE' ELSE wanted.object_type END, wanted.identity, wanted.role_name);
+    END LOOP;
+    FOR wanted IN
+        SELECT * FROM billing.intended_policies() i
+        WHERE NOT EXISTS (
+            SELECT FROM pg_catalog.pg_policy p
+            WHERE p.polrelid = i.table_name::pg_catalog.regclass AND p.polname = 'own_rows'
+        )
+    LOOP
+        EXECUTE pg_catalog.format('CREATE POLICY own_rows ON %s FOR SELECT TO billing_user USING %s',
+            wanted.table_name, wanted.expression);
+    END LOOP;
+    PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$$;
 
--- billing_user: what an end user may ask about themselves.
-GRANT EXECUTE ON FUNCTION @extschema@.my_subscription(), @extschema@.has_active_subscription(text) TO billing_user;
-
--- billing_webhook: only the endpoints, which accept nothing that is not signed.
-GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json), @extschema@.paystack_webhook(json) TO billing_webhook;
-
--- billing_monitor: what shows how things are, and no secret.
-GRANT USAGE ON SCHEMA billing TO billing_monitor;
-GRANT SELECT ON billing.webhook_secret_list, billing.credit_totals, billing.event_status_counts,
-    billing.failed_events, billing.stuck_events, billing.stripe_events TO billing_monitor;
-GRANT EXECUTE ON FUNCTION billing.reconcile() TO billing_monitor;
-
--- Row security on every table: nobody but the owner's definer functions sees a row.
+-- Row security on every table: beside the owner's definer functions, only who has a policy above sees rows.
 ALTER TABLE billing.customers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.customer_aliases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.balances ENABLE ROW LEVEL SECURITY;
