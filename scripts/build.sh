@@ -35,7 +35,7 @@ scripts_of_releases() { # scripts_of_releases FOLDER
   done
   for changes in sql/upgrade/*--*.sql; do
     [[ ! -f $folder/$EXTENSION--${changes##*/} ]] || continue
-    cat sql/upgrade/begin.sql "$changes" sql/comments.sql sql/access.sql >"$folder/$EXTENSION--${changes##*/}"
+    cat sql/upgrade/begin.sql "$changes" sql/audit.sql sql/comments.sql sql/access.sql >"$folder/$EXTENSION--${changes##*/}"
   done
 }
 

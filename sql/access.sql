@@ -56,61 +56,60 @@ BEGIN
 END
 $$;
 
-GRANT USAGE ON SCHEMA @extschema@ TO billing_service, billing_webhook, billing_user, billing_monitor;
+-- GRANT in a script notes all that is granted on the object as the extension's own doing, and dumps leave that
+-- out. The schema is not ours: what others were granted on it before belongs into dumps, so the note is taken back.
+DO $$
+DECLARE
+    target CONSTANT oid := '@extschema@'::regnamespace;
+    former CONSTANT aclitem[] := (
+        SELECT i.initprivs FROM pg_init_privs i WHERE i.classoid = 'pg_namespace'::regclass AND i.objoid = target
+    );
+BEGIN
+    GRANT USAGE ON SCHEMA @extschema@ TO billing_service, billing_webhook, billing_user, billing_monitor;
+    IF former IS NULL THEN
+        DELETE FROM pg_init_privs WHERE classoid = 'pg_namespace'::regclass AND objoid = target;
+    ELSE
+        UPDATE pg_init_privs SET initprivs = former WHERE classoid = 'pg_namespace'::regclass AND objoid = target;
+    END IF;
+END
+$$;
 
--- billing_service: every RPC.
-GRANT EXECUTE ON FUNCTION
-    @extschema@.resolve_billing_user(text),
-    @extschema@.register_billing_user(uuid, text, bigint, text, text, text),
-    @extschema@.apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamptz, jsonb, text),
-    @extschema@.grant_credits(text, bigint, text, text, timestamptz, integer, jsonb),
-    @extschema@.spend_credits(text, bigint, text, text, jsonb),
-    @extschema@.credit_balance(text, text),
-    @extschema@.credit_balance_at(text, timestamptz, text),
-    @extschema@.reverse_credit_entry(bigint, text, bigint, jsonb),
-    @extschema@.hold_credits(text, bigint, text, integer, text, jsonb),
-    @extschema@.capture_hold(uuid, bigint),
-    @extschema@.release_hold(uuid),
-    @extschema@.apply_credit_batch(jsonb),
-    @extschema@.credit_history(text, integer, bigint, text),
-    @extschema@.start_subscription_payment(text, text, text, bigint, text, text[], text, jsonb),
-    @extschema@.verify_subscription_payment(text, text, bigint, text, timestamptz),
-    @extschema@.subscription_payment_status(text),
-    @extschema@.verify_stripe_signature(text, text, integer),
-    @extschema@.verify_paystack_signature(text, text),
-    @extschema@.claim_stripe_event(text, text, jsonb, integer),
-    @extschema@.complete_stripe_event(text, uuid, jsonb),
-    @extschema@.fail_stripe_event(text, uuid, text, integer),
-    @extschema@.claim_webhook_event(text, text, text, jsonb, integer),
-    @extschema@.complete_webhook_event(text, text, uuid, jsonb),
-    @extschema@.fail_webhook_event(text, text, uuid, text, integer),
-    @extschema@.process_stripe_webhook(text, text),
-    @extschema@.process_paystack_webhook(text, text),
-    @extschema@.stripe_webhook(json),
-    @extschema@.paystack_webhook(json),
-    @extschema@.retry_webhook_events(integer),
-    @extschema@.apply_subscription_update(jsonb, timestamptz),
-    @extschema@.can_transition_subscription(text, text),
-    @extschema@.subscription_status(text),
-    @extschema@.pending_refetches(integer),
-    @extschema@.my_subscription(),
-    @extschema@.has_active_subscription(text)
-TO billing_service;
+-- What billing.intended_grants() lists is granted, where it is not yet; a name in it that is nobody's stops the
+-- install.
+DO $$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT g.*, o.identity
+        FROM billing.intended_grants() g
+        LEFT JOIN (
+            SELECT i.type, i.identity, CASE i.schema WHEN 'billing' THEN 'billing.' ELSE '' END || coalesce(p.proname, i.name) AS name
+            FROM pg_depend d
+            JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'billing_rpc'
+            LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid,
+                LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
+            WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+        ) o ON o.type = g.object_type AND o.name = g.object_name
+        WHERE NOT EXISTS (
+            SELECT FROM billing.present_grants() p
+            WHERE (p.role_name, p.object_type, p.object_name, p.privilege) = (g.role_name, g.object_type, g.object_name, g.privilege)
+        )
+    LOOP
+        EXECUTE format('GRANT %s ON %s %s TO %I', wanted.privilege,
+            CASE wanted.object_type WHEN 'view' THEN 'TABLE' ELSE wanted.object_type END, wanted.identity, wanted.role_name);
+    END LOOP;
+    FOR wanted IN
+        SELECT * FROM billing.intended_policies() i
+        WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = i.table_name::regclass AND p.polname = 'own_rows')
+    LOOP
+        EXECUTE format('CREATE POLICY own_rows ON %s FOR SELECT TO billing_user USING %s', wanted.table_name, wanted.expression);
+    END LOOP;
+END
+$$;
 
--- billing_user: what an end user may ask about themselves.
-GRANT EXECUTE ON FUNCTION @extschema@.my_subscription(), @extschema@.has_active_subscription(text) TO billing_user;
-
--- billing_webhook: only the endpoints, which accept nothing that is not signed.
-GRANT EXECUTE ON FUNCTION @extschema@.stripe_webhook(json), @extschema@.paystack_webhook(json) TO billing_webhook;
-
--- billing_monitor: what shows how things are, and no secret.
-GRANT USAGE ON SCHEMA billing TO billing_monitor;
-GRANT SELECT ON billing.webhook_secret_list, billing.credit_totals, billing.event_status_counts,
-    billing.failed_events, billing.stuck_events, billing.stripe_events TO billing_monitor;
-GRANT EXECUTE ON FUNCTION billing.reconcile() TO billing_monitor;
-
--- Row security on every table: nobody but the owner's definer functions sees a row. Only where it is not on
--- yet, as that waits for whoever uses the table.
+-- Row security on every table: beside the owner's definer functions, only who has a policy above sees rows. Only
+-- where it is not on yet, as that waits for whoever uses the table.
 DO $$
 DECLARE
     relation regclass;

@@ -58,6 +58,32 @@ At most max_rows of them (50 if not given, never more than 1000), older than bef
 
 Example: SELECT entry_id, kind, credits, balance FROM credit_history('7', 10);$$;
 
+-- End users.
+
+COMMENT ON FUNCTION @extschema@.my_credits(text) IS $$The credits of whoever makes the request.
+
+Who that is comes from the sub of the request's JWT: a uuid is the user id, digits are the legacy id, other text is an external id where these are on. Nulls for anybody else, and for bad input; a known customer without entries has 0. Otherwise as credit_balance. Reads only.
+
+Example: SELECT balance, available FROM my_credits();$$;
+
+COMMENT ON FUNCTION @extschema@.my_credit_history(integer, bigint, text) IS $$The entries of whoever makes the request, of one credit type, newest first.
+
+At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given: hand in the last entry_id seen to get the next page. Who makes the request is told as in my_credits; no rows for anybody else, and for bad input. Reads only.
+
+Example: SELECT entry_id, kind, credits, balance FROM my_credit_history(10);$$;
+
+COMMENT ON FUNCTION @extschema@.has_credits(bigint, text) IS $$Tells whether whoever makes the request has so many credits available: for row policies.
+
+Neither held nor expired credits count. False for unknown users, and where credits is null or not above zero. Who makes the request is told as in my_credits. In a policy, write it as a subselect, so that it runs once and not for every row. Reads only, and keeps nothing back: spend_credits decides.
+
+Example: SELECT has_credits(10);$$;
+
+COMMENT ON FUNCTION billing.current_customer_id() IS $$The customer who makes the request: what the row policies of schema billing compare with.
+
+Who that is is told as in my_credits; null for anybody else. For billing_user, because policies run with the rights of whoever reads. Reads only.
+
+Example: SELECT billing.current_customer_id();$$;
+
 -- Signatures.
 
 COMMENT ON FUNCTION @extschema@.verify_stripe_signature(text, text, integer) IS $$Checks a Stripe-Signature header over a raw body, with the stored secrets.
@@ -372,5 +398,49 @@ COMMENT ON FUNCTION billing.set_refetch_source(text) IS $$Names a relation that 
 relation is its name with its schema: a table, view or foreign table with a column id of type text and a column attrs of type jsonb, as the Stripe foreign data wrapper of Supabase Wrappers has. Null takes it away. What is not found there, or cannot be read, goes on the queue. Called by a superuser, whose view billing.refetch_source reads the relation for the extension. What does not exist or does not fit: 22023.
 
 Example: SELECT billing.set_refetch_source('stripe.subscriptions');$$;
+
+-- Access.
+
+COMMENT ON FUNCTION billing.access_audit() IS $$Lists every right beyond the intended ones, and what else has been opened since the install.
+
+problem is one of: grant_not_intended, grant_option (an intended grant that may be passed on), membership_not_intended (somebody is a member of billing_owner, or anon or authenticated of a group role that is not theirs), admin_option, group_role_is_member, role_attribute (a group role may log in, or more), owner_changed, search_path_not_pinned, row_security_off, policy_not_intended, policy_missing, ledger_not_append_only, schema_exposed (PostgREST is told to serve schema billing), schema_open_to_all (everybody may create in the schema of the client functions). advice is the statement that mends it. Opening the webhook endpoints to anon, and members of billing_service, billing_webhook, billing_user and billing_monitor beside anon and authenticated, are the operator's to decide and not listed. Empty is good. Reads only.
+
+Example: SELECT problem, role_name, object_name, advice FROM billing.access_audit();$$;
+
+COMMENT ON FUNCTION billing.intended_grants() IS $$Lists every grant that the install makes: nobody else has any right here.
+
+object_name is without a schema for what clients call. Looks at nothing.
+
+Example: SELECT object_name FROM billing.intended_grants() WHERE role_name = 'billing_user';$$;
+
+COMMENT ON FUNCTION billing.intended_policies() IS $$Lists the tables that hold customers' rows, and which rows a member of billing_user may read of each, once somebody grants the table.
+
+Looks at nothing.
+
+Example: SELECT table_name, expression FROM billing.intended_policies();$$;
+
+COMMENT ON FUNCTION billing.present_grants() IS $$Lists every grant that there is on what belongs to billing_rpc, to anybody but its owner.
+
+revoke is the rest of the statement REVOKE ... that takes it back. Reads only.
+
+Example: SELECT role_name, privilege, object_name FROM billing.present_grants() WHERE role_name = 'PUBLIC';$$;
+
+COMMENT ON FUNCTION billing.audit_grants() IS $$The part of billing.access_audit() that looks at grants and schemas.
+
+Reads only.
+
+Example: SELECT problem, advice FROM billing.audit_grants();$$;
+
+COMMENT ON FUNCTION billing.audit_roles() IS $$The part of billing.access_audit() that looks at the group roles and their members.
+
+Reads only.
+
+Example: SELECT problem, advice FROM billing.audit_roles();$$;
+
+COMMENT ON FUNCTION billing.audit_objects() IS $$The part of billing.access_audit() that looks at owners, functions, tables and policies.
+
+Reads only.
+
+Example: SELECT problem, advice FROM billing.audit_objects();$$;
 
 SET LOCAL search_path TO @extschema@, pg_temp;

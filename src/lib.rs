@@ -38,12 +38,14 @@ pgrx::extension_sql_file!("../sql/plans.sql", name = "plans");
 pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
+pgrx::extension_sql_file!("../sql/audit.sql", name = "audit");
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
     name = "comments",
     requires = [
         customers::resolve_billing_user,
         customers::register_billing_user,
+        customers::end_users::current_customer_id,
         credits::apply_credit_purchase,
         credits::grant_credits,
         credits::spend_credits,
@@ -56,6 +58,9 @@ pgrx::extension_sql_file!(
         credits::holds::release_hold,
         credits::batch::apply_credit_batch,
         credits::expiry::expire_credits,
+        credits::end_users::my_credits,
+        credits::end_users::my_credit_history,
+        credits::end_users::has_credits,
         signatures::verify_stripe_signature,
         signatures::verify_paystack_signature,
         signatures::verify_stripe_signature_with,
@@ -95,6 +100,7 @@ pgrx::extension_sql_file!(
         "credits",
         "subscriptions",
         "reconcile",
+        "audit",
     ]
 );
 pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);

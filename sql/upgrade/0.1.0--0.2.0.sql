@@ -1,5 +1,34 @@
 -- From 0.1.0 to 0.2.0: what changes in the schema. Additive, so that sessions with the former library go on
--- working after it, and the new library before it. COMMENT ON FUNCTION and all grants follow by themselves
--- (sql/comments.sql, sql/access.sql); everything else that the sources of a fresh install say is repeated here.
+-- working after it, and the new library before it. COMMENT ON FUNCTION, all grants and policies follow by themselves
+-- (sql/audit.sql, sql/comments.sql, sql/access.sql); everything else that the sources of a fresh install say is repeated here.
 SET LOCAL search_path TO pg_catalog, pg_temp;
+
+-- End users.
+CREATE FUNCTION @extschema@.my_credits(credit_type text DEFAULT 'credits') RETURNS @extschema@.credit_balance
+LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'my_credits_wrapper';
+CREATE FUNCTION @extschema@.my_credit_history(
+    max_rows integer DEFAULT 50,
+    before_entry_id bigint DEFAULT NULL,
+    credit_type text DEFAULT 'credits'
+) RETURNS SETOF @extschema@.credit_entry
+LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'my_credit_history_wrapper';
+CREATE FUNCTION @extschema@.has_credits(credits bigint DEFAULT NULL, credit_type text DEFAULT 'credits') RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'has_credits_wrapper';
+CREATE FUNCTION billing.current_customer_id() RETURNS uuid
+LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'current_customer_id_wrapper';
+
+-- 0.1.0 took what others had been granted on this schema for its own doing (see access.sql).
+DELETE FROM pg_init_privs
+WHERE classoid = 'pg_namespace'::regclass AND objoid = '@extschema@'::regnamespace AND privtype = 'e';
+UPDATE pg_init_privs p
+SET initprivs = ARRAY(
+    SELECT item FROM unnest(p.initprivs) AS item, LATERAL aclexplode(ARRAY[item]) AS granted
+    WHERE granted.grantee IN (0, granted.grantor)
+    GROUP BY item
+)
+WHERE p.classoid = 'pg_namespace'::regclass AND p.objoid = '@extschema@'::regnamespace AND p.privtype = 'i';
 

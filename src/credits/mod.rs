@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::pg::{self, Client, Gates, JsonbArgument, Row, RowWriter, Sharing, Time};
 
 mod batch;
+mod end_users;
 mod expiry;
 mod holds;
 mod ledger;
@@ -113,14 +114,7 @@ fn credit_balance(
         let Some((customer_id, credit_type)) = reader(client, user_id, credit_type)? else {
             return Ok(CreditBalance::default());
         };
-        let key = AccountKey { customer_id, credit_type };
-        let (account, balance) = ledger::look(client, key)?.unwrap_or_default();
-        Ok(CreditBalance {
-            customer_id: Some(customer_id),
-            credit_type: credit_type.to_owned(),
-            balance,
-            now: Some(account),
-        })
+        balance_now(client, AccountKey { customer_id, credit_type })
     })?)
 }
 
@@ -159,6 +153,17 @@ fn credit_balance_at(
         let credit_type = credit_type.to_owned();
         Ok(CreditBalance { customer_id: Some(customer_id), credit_type, balance, now: None })
     })?)
+}
+
+/// The account as it would be if it were settled now.
+fn balance_now(client: &Client, key: AccountKey) -> Result<CreditBalance> {
+    let (account, balance) = ledger::look(client, key)?.unwrap_or_default();
+    Ok(CreditBalance {
+        customer_id: Some(key.customer_id),
+        credit_type: key.credit_type.to_owned(),
+        balance,
+        now: Some(account),
+    })
 }
 
 /// The balance after the last entry up to and including that time. Times rise with the entries' numbers,

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::pg::{self, Client, Row, RowWriter};
 use crate::{settings, subscriptions, webhooks};
 
+mod end_users;
 mod store;
 
 pub use store::{discard, serialize};

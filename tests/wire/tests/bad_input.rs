@@ -16,6 +16,7 @@ pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
     add("bad_input::all_together", || run(all_together()));
     add("bad_input::reading_functions", || run(reading_functions()));
     add("bad_input::subscriptions", || run(subscriptions()));
+    add("bad_input::end_users", || run(end_users()));
     add("bad_input::every_function_is_probed", || run(every_function_is_probed()));
 }
 
@@ -1039,6 +1040,43 @@ async fn subscriptions() {
     assert_eq!(booleans.await, [Some("false".to_owned())]);
 }
 
+/// What an end user asks about themselves, signed in as the person with 100 credits.
+async fn end_users() {
+    let (_database, admin, _) = stage().await;
+    let read = async |call: &Call| match admin.probe(call, true).await {
+        Ok((rows, _)) => rows,
+        Err(error) => panic!("{call:?}: {error:?}"),
+    };
+    let claims = format!("{{\"sub\": \"{USER}\"}}");
+    admin.texts(&format!("SELECT set_config('request.jwt.claims', '{claims}', false)")).await;
+    let of = |function, value| Call::of(function).with("credit_type", "text", value);
+    assert_eq!(read(&of("my_credits", NULL)).await[0].int("balance"), 100);
+    for value in reader_values().into_iter().filter(Option::is_some) {
+        let credits = &read(&of("my_credits", value.clone())).await[0];
+        let bad = hopeless().contains(&value);
+        assert_eq!(credits.0.values().all(Value::is_null), bad, "{}: {credits:?}", shown(&value));
+        assert!(read(&of("my_credit_history", value)).await.is_empty());
+    }
+    for (parameter, sql_type, value, found) in [
+        ("max_rows", "int", "0", 0),
+        ("max_rows", "int", "-2147483648", 0),
+        ("max_rows", "int", "2147483647", 1),
+        ("before_entry_id", "bigint", "-9223372036854775808", 0),
+        ("before_entry_id", "bigint", "9223372036854775807", 1),
+    ] {
+        let call = Call::of("my_credit_history").with(parameter, sql_type, text(value));
+        assert_eq!(read(&call).await.len(), found, "{parameter} {value}");
+    }
+    let enough = admin.texts(
+        "SELECT string_agg(credits || ' ' || coalesce(credit_type, 'null'), ', ' ORDER BY credits)
+         FROM unnest('{-9223372036854775808, -1, 0, 1, 100, 101, 9223372036854775807, null}'::bigint[]) credits,
+             unnest(ARRAY[NULL, '', ' ', 'no such type', repeat('x', 1000000)]) credit_type
+         WHERE has_credits(credits, credit_type)",
+    );
+    // Some of the 100 are held.
+    assert_eq!(enough.await, [Some("1 null".to_owned())]);
+}
+
 /// A function that the application may call and that no test here probes is an oversight.
 async fn every_function_is_probed() {
     let (_database, admin, given) = stage().await;
@@ -1065,6 +1103,9 @@ async fn every_function_is_probed() {
         "apply_subscription_update",
         "can_transition_subscription",
         "has_active_subscription",
+        "has_credits",
+        "my_credit_history",
+        "my_credits",
         "my_subscription",
         "pending_refetches",
         "subscription_status",
