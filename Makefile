@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 export PG_CONFIG
 
-LAYERS := test-core test-pg test-regress test-isolation test-pgtap test-wire test-docs test-examples
+LAYERS := test-core test-pg test-regress test-isolation test-pgtap test-wire test-docs test-examples test-upgrade
 # Names of single tests for a layer: make test-regress TESTS='credits webhooks'
 TESTS ?=
 
@@ -59,6 +59,9 @@ test-docs: install ## the SQL in README.md and docs/
 
 test-examples: install ## the programs in examples/, against fakes of the providers
 	@scripts/test_examples.sh $(TESTS)
+
+test-upgrade: install ## from every release to this: same catalogue as a fresh install, every row kept
+	@scripts/test_upgrade.sh $(TESTS)
 
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core
