@@ -1,5 +1,6 @@
 //! What the wire tests share: clusters, sessions, the providers' signatures, and the books to compare with.
 
+pub mod arguments;
 pub mod books;
 pub mod cluster;
 pub mod corpus;

@@ -3,6 +3,7 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod any_arguments;
 mod bad_bodies;
 mod bad_input;
 mod corpus;
@@ -36,6 +37,7 @@ fn main() {
     corpus::add(&mut add);
     bad_input::add(&mut add);
     bad_bodies::add(&mut add);
+    any_arguments::add(&mut add);
     permutations::add(&mut add);
     inbox::add(&mut add);
     subscriptions::add(&mut add);
