@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod books;
+pub mod canaries;
 pub mod cluster;
 pub mod corpus;
 pub mod ends;

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use billing_wire::arguments::{self, Function, Pool};
 use billing_wire::cluster::{Cluster, Database, root};
-use billing_wire::session::{Admin, Call};
-use billing_wire::{Tested, figure, random, run, sized};
+use billing_wire::session::{Admin, Call, Provider};
+use billing_wire::{Tested, figure, paystack, random, run, sized, stripe};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -25,6 +25,7 @@ use tokio_postgres::{Error, Statement};
 
 pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
     add("any_arguments::of_every_function", || run(of_every_function()));
+    add("any_arguments::in_bounded_memory", || run(in_bounded_memory()));
 }
 
 /// A call, with the settings of the request that it comes with.
@@ -248,5 +249,106 @@ async fn of_every_function() {
     assert!(tally["unreadable"] * 20 < calls, "{tally:?}");
     figure(|| {
         format!("{calls} calls of {} functions: {tally:?}, {applied} functions applied", functions.len())
+    });
+}
+
+/// The largest value of the type that a caller may reasonably send, or unreasonably.
+fn heaviest(sql_type: &str) -> Option<String> {
+    let value = match sql_type {
+        "text" => "x".repeat(1_000_000),
+        "jsonb" | "json" => arguments::wide(100_000),
+        "text[]" => format!("{{{}}}", vec!["x"; 100_000].join(",")),
+        "bytea" => format!("\\x{}", "78".repeat(1_000_000)),
+        "uuid" => "00000000-0000-0000-0000-000000000000".to_owned(),
+        "integer" | "bigint" => "5".to_owned(),
+        "boolean" => "true".to_owned(),
+        "timestamp with time zone" => "2100-01-01".to_owned(),
+        "interval" => "1 day".to_owned(),
+        other => panic!("no values are made of type {other} yet"),
+    };
+    Some(value)
+}
+
+/// All arguments at their heaviest; only those that are no text; and a body of a megabyte that is authentic.
+fn heavy_attempts<'a>(function: &'a Function, pool: &Pool) -> Vec<Attempt<'a>> {
+    let attempt = |arguments| Attempt { function, arguments, settings: Default::default(), commit: false };
+    let all: Vec<_> = function.parameters.iter().map(|given| heaviest(&given.sql_type)).collect();
+    let mut random = random(91);
+    let some = |given: &arguments::Parameter| match given.sql_type.as_str() {
+        "jsonb" | "json" | "text[]" | "bytea" => heaviest(&given.sql_type),
+        _ => pool.value(&mut random, given, 0.0),
+    };
+    let some: Vec<_> = function.parameters.iter().map(some).collect();
+    let mut attempts = vec![attempt(all.clone())];
+    let is_mixed =
+        function.parameters.iter().any(|given| ["jsonb", "text[]"].contains(&given.sql_type.as_str()));
+    if is_mixed {
+        attempts.push(attempt(some));
+    }
+    if function.name.ends_with("_webhook") && function.parameters.iter().any(|given| given.name == "payload")
+    {
+        let provider = if function.name.contains("paystack") { Provider::Paystack } else { Provider::Stripe };
+        let note = "x".repeat(1_000_000);
+        let body = match provider {
+            Provider::Stripe => {
+                stripe::completed("evt_heavy", stripe::session("cs_heavy", 5, json!({ "note": note })))
+            }
+            Provider::Paystack => {
+                paystack::event("charge.success", paystack::charge(1, "heavy", 5, json!({ "note": note })))
+                    .to_string()
+            }
+        };
+        let signature = provider.sign(&body);
+        attempts.push(attempt(vec![Some(body), Some(signature)]));
+    }
+    attempts
+}
+
+/// Memory of the backend that is its own, in KiB.
+fn resident(pid: &str) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the backend's status");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}
+
+/// What the calls after the first few may add to the backend's memory. A call that forgot one of its heavy
+/// arguments would add a megabyte each time.
+const GROWTH_KIB: i64 = 2_048;
+
+async fn in_bounded_memory() {
+    let mut pool = pool();
+    let (_database, admin) = stage(&mut pool).await;
+    let functions = arguments::functions(&admin).await;
+    let caller = Caller::new(&admin, &functions).await;
+    let pid = admin.text("SELECT pg_backend_pid()::text").await.expect("a number");
+    let (warm, calls) = (3, sized(5, 200));
+    let (mut most, mut peak) = ((0, String::new()), 0);
+    for function in &functions {
+        for attempt in heavy_attempts(function, &pool) {
+            let mut before = 0;
+            for number in 0..warm + calls {
+                if number == warm {
+                    before = resident(&pid);
+                }
+                if let Err(error) = caller.call(&attempt).await {
+                    check_refusal(&attempt, &error);
+                }
+            }
+            let after = resident(&pid);
+            assert!(
+                after - before <= GROWTH_KIB,
+                "{calls} calls grew the backend by {} KiB: {}",
+                after - before,
+                shown(&attempt)
+            );
+            most = most.max((after - before, function.name.clone()));
+            peak = peak.max(after);
+        }
+    }
+    figure(|| {
+        format!(
+            "{calls} calls each of {} functions: {most:?} KiB at most, {peak} KiB in the end",
+            functions.len()
+        )
     });
 }
