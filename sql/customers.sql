@@ -37,6 +37,15 @@ CREATE TABLE billing.customer_aliases (
     code text PRIMARY KEY
 );
 CREATE INDEX customer_aliases_customer_id ON billing.customer_aliases (customer_id);
+-- Who is forgotten must not live on in the planner's statistics.
+ALTER TABLE billing.customers
+    ALTER COLUMN user_id SET STATISTICS 0,
+    ALTER COLUMN legacy_id SET STATISTICS 0,
+    ALTER COLUMN email SET STATISTICS 0,
+    ALTER COLUMN external_id SET STATISTICS 0,
+    ALTER COLUMN stripe_customer_id SET STATISTICS 0,
+    ALTER COLUMN paystack_customer_code SET STATISTICS 0;
+ALTER TABLE billing.customer_aliases ALTER COLUMN code SET STATISTICS 0;
 COMMENT ON TABLE billing.customer_aliases IS 'Further provider codes of a customer.';
 COMMENT ON COLUMN billing.customer_aliases.customer_id IS 'Whose code it is.';
 COMMENT ON COLUMN billing.customer_aliases.created_at IS 'When it was linked.';

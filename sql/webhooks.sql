@@ -34,6 +34,10 @@ CREATE INDEX webhook_events_waiting ON billing.webhook_events (customer_code) WH
 CREATE INDEX webhook_events_due ON billing.webhook_events (next_attempt_at)
     WHERE next_attempt_at IS NOT NULL AND payload IS NOT NULL;
 CREATE INDEX webhook_events_leases ON billing.webhook_events (lease_until) WHERE lease_until IS NOT NULL;
+-- A body that is dropped must not live on in the planner's statistics, nor a claim's token be read there.
+ALTER TABLE billing.webhook_events
+    ALTER COLUMN claim_token SET STATISTICS 0,
+    ALTER COLUMN payload SET STATISTICS 0;
 COMMENT ON TABLE billing.webhook_events IS 'Every provider event that was verified or claimed, by (provider, event_id).';
 COMMENT ON COLUMN billing.webhook_events.claim_token IS 'Of the last claim.';
 COMMENT ON COLUMN billing.webhook_events.occurred_at IS 'The provider''s time of the event.';

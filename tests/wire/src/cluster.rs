@@ -163,7 +163,8 @@ impl Cluster {
             let killed = killed
                 .iter()
                 .any(|pid| line.contains(&format!("server process (PID {pid}) was terminated by signal 9")));
-            stopped || killed
+            // Of those who ask for it, the server also says so when all is well.
+            stopped || killed || line.contains(" DEBUG:  ")
         };
         let wrong = |line: &&str| {
             let lower = line.to_lowercase();

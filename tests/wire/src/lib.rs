@@ -1,6 +1,8 @@
 //! What the wire tests share: clusters, sessions, the providers' signatures, and the books to compare with.
 
+pub mod arguments;
 pub mod books;
+pub mod canaries;
 pub mod cluster;
 pub mod corpus;
 pub mod ends;

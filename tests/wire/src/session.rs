@@ -17,7 +17,7 @@ pub struct Admin {
     connection: tokio::task::JoinHandle<()>,
 }
 
-fn config(cluster: &Cluster, database: &str, user: &str) -> Config {
+pub(crate) fn config(cluster: &Cluster, database: &str, user: &str) -> Config {
     let mut config = Config::new();
     config.host_path(&cluster.host).port(cluster.port).dbname(database).user(user);
     config

@@ -3,8 +3,10 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod any_arguments;
 mod bad_bodies;
 mod bad_input;
+mod canaries;
 mod corpus;
 mod crashes;
 mod deliveries;
@@ -36,6 +38,8 @@ fn main() {
     corpus::add(&mut add);
     bad_input::add(&mut add);
     bad_bodies::add(&mut add);
+    any_arguments::add(&mut add);
+    canaries::add(&mut add);
     permutations::add(&mut add);
     inbox::add(&mut add);
     subscriptions::add(&mut add);
