@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 export PG_CONFIG
 
-LAYERS := test-core test-pg test-regress test-isolation test-pgtap test-wire test-docs test-examples test-upgrade
+LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-upgrade
 # Names of single tests for a layer: make test-regress TESTS='credits webhooks'
 TESTS ?=
 
@@ -48,6 +48,9 @@ test-regress: install ## golden tests: SQL and its accepted answers
 test-isolation: install ## concurrent sessions, interleaved step by step
 	@scripts/test_regress.sh isolation $(TESTS)
 
+test-pairs: install ## every two writing functions at once, a sample; PAIRS=all for every permutation
+	@scripts/test_pairs.sh $(or $(PAIRS),sample) $(TESTS)
+
 test-pgtap: install ## roles and privileges, on plain Postgres and on a Supabase-like one
 	@scripts/test_pgtap.sh $(TESTS)
 
@@ -66,6 +69,7 @@ test-upgrade: install ## from every release to this: same catalogue as a fresh i
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core
 	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
+	@scripts/test_pairs.sh all
 
 corpus: install ## deliver your own event bodies to a throwaway database: make corpus DIR=folder
 	@scripts/corpus.sh '$(DIR)'
@@ -93,5 +97,5 @@ clean: ## remove everything built, stopping clusters left behind
 	@! compgen -G 'target/clusters/*/data' || { echo 'clean: a cluster is still in use; stop what uses it first'; exit 1; }
 	@rm -rf target
 
-.PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
-	test-wire test-docs test-examples test-upgrade test-long corpus accept check fuzz bench release-check release-freeze clean
+# Every target that the list above shows.
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.* \#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))

@@ -3,6 +3,7 @@
 # throwaway cluster. Usage: test_regress.sh regress|isolation [--accept] [NAME...]
 #   regress     tests/pg_regress/sql/NAME.sql     against tests/pg_regress/expected/NAME.out; the file creates the extension itself
 #   isolation   tests/isolation/specs/NAME.spec   against tests/isolation/expected/NAME.out; the extension is there, in schema public
+#   pairs       all of scripts/test_pairs.sh, so that 'make accept' knows it
 #   --accept    shows the differences, then makes the new results the expected ones
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
@@ -24,6 +25,7 @@ case $kind in
     # A step that never ends is canceled after so many seconds; isolationtester's own limit is six minutes a step.
     export PGISOLATIONTIMEOUT=${PGISOLATIONTIMEOUT:-20}
     ;;
+  pairs) [[ $accept == no ]] || set -- --accept "$@" && exec "$ROOT/scripts/test_pairs.sh" all "$@" ;;
   *) die "usage: test_regress.sh regress|isolation [--accept] [NAME...]" ;;
 esac
 [[ -x ${runner[0]} ]] || die "${runner[0]} is missing" "Run 'make deps': postgresql-client-$PG_MAJOR and postgresql-server-dev-$PG_MAJOR hold it."
