@@ -64,6 +64,9 @@ test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many 
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core
 	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
 
+torture: install ## 64 clients and every fault there is: make torture MINUTES=5 [SEED=n]
+	@scripts/torture.sh '$(or $(MINUTES),1)' '$(SEED)'
+
 corpus: install ## deliver your own event bodies to a throwaway database: make corpus DIR=folder
 	@scripts/corpus.sh '$(DIR)'
 
@@ -85,4 +88,4 @@ clean: ## remove everything built, stopping clusters left behind
 	@rm -rf target
 
 .PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
-	test-wire test-docs test-examples test-long corpus accept check fuzz bench clean
+	test-wire test-docs test-examples test-long torture corpus accept check fuzz bench clean
