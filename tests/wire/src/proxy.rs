@@ -62,6 +62,8 @@ pub struct Proxy {
     /// Of 127.0.0.1.
     pub port: u16,
     target: watch::Sender<Target>,
+    /// Nothing is read on the way: for replication, which is no sequence of requests and replies.
+    plain: bool,
     /// Cuts for each ten thousand commits.
     rate: AtomicU64,
     cuts: [AtomicU64; 5],
@@ -72,10 +74,20 @@ pub struct Proxy {
 impl Proxy {
     /// Listens, and leads to the target.
     pub async fn start(target: Target, seed: u64) -> io::Result<Arc<Proxy>> {
+        Proxy::listen(target, seed, false).await
+    }
+
+    /// The same, without a look at what passes.
+    pub async fn plain(target: Target) -> io::Result<Arc<Proxy>> {
+        Proxy::listen(target, 0, true).await
+    }
+
+    async fn listen(target: Target, seed: u64, plain: bool) -> io::Result<Arc<Proxy>> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let proxy = Arc::new(Proxy {
             port: listener.local_addr()?.port(),
             target: watch::channel(target).0,
+            plain,
             rate: AtomicU64::new(0),
             cuts: Default::default(),
             commits: AtomicU64::new(0),
@@ -155,7 +167,14 @@ async fn serve(proxy: Arc<Proxy>, client: TcpStream) {
 const ENCRYPTION: [u32; 2] = [80_877_103, 80_877_104];
 const CANCEL: u32 = 80_877_102;
 
-async fn relay<S: AsyncRead + AsyncWrite>(proxy: &Proxy, mut client: TcpStream, server: S) -> io::Result<()> {
+async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
+    proxy: &Proxy,
+    mut client: TcpStream,
+    mut server: S,
+) -> io::Result<()> {
+    if proxy.plain {
+        return tokio::io::copy_bidirectional(&mut client, &mut server).await.map(|_| ());
+    }
     let (mut from_server, mut to_server) = tokio::io::split(server);
     loop {
         let mut first = [0_u8; 8];

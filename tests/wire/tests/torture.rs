@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use billing_wire::torture::{Asked, torture};
+use billing_wire::torture::{Asked, Blow, torture};
 use billing_wire::{Tested, figure, run};
 
 pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
@@ -10,7 +10,13 @@ pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
 }
 
 async fn a_few_seconds() {
-    let asked = Asked { clients: 64, duration: Duration::from_secs(5), crashes: 1, talkative: false };
+    let asked = Asked {
+        clients: 24,
+        duration: Duration::from_secs(4),
+        blows: vec![Blow::Stop],
+        pooler: false,
+        talkative: false,
+    };
     let report = torture(asked).await;
     assert!(report.wrong.is_empty(), "{report}");
     // One that disturbs nobody shows nothing.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use billing_wire::cluster;
-use billing_wire::torture::{Asked, torture};
+use billing_wire::torture::{Asked, Blow, torture};
+
+/// Five blows a minute.
+const ROUND: [Blow; 5] = [Blow::Stop, Blow::FullDisk, Blow::FailOver, Blow::FullDisk, Blow::Kill];
 
 fn main() {
     let minutes: f64 = match std::env::var("TORTURE_MINUTES") {
@@ -15,8 +18,8 @@ fn main() {
     let asked = Asked {
         clients: 64,
         duration: Duration::from_secs_f64(minutes * 60.0),
-        // One in twenty seconds.
-        crashes: (minutes * 3.0).ceil() as u32,
+        blows: ROUND.into_iter().cycle().take((minutes * 5.0).ceil() as usize).collect(),
+        pooler: true,
         talkative: true,
     };
     let report = runtime.expect("a runtime").block_on(torture(asked));

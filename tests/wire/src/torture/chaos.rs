@@ -1,13 +1,16 @@
 //! Who disturbs: backends ended and cancelled all the time, the server stopped now and then.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::RwLock;
 
+use super::servers::{Disk, Standby};
 use crate::cluster::Cluster;
+use crate::proxy::{Proxy, Target};
 use crate::session::Admin;
 
 /// What was done to the server.
@@ -17,7 +20,7 @@ pub struct Done {
     pub cancelled: AtomicU64,
     pub cancelled_waiting_for_locks: AtomicU64,
     /// Cancels by what the backend was waiting for.
-    pub waits: std::sync::Mutex<BTreeMap<String, u64>>,
+    pub waits: Mutex<BTreeMap<String, u64>>,
     pub killed: AtomicU64,
     pub stopped: AtomicU64,
     pub full_disks: AtomicU64,
@@ -28,18 +31,27 @@ pub struct Done {
 #[derive(Debug)]
 pub struct Scene {
     pub database: String,
-    pub cluster: std::sync::Mutex<Arc<Cluster>>,
+    pub cluster: Mutex<Arc<Cluster>>,
     pub done: Done,
     pub stop: AtomicBool,
     /// Held while nobody may be ended or cancelled.
     pub truce: RwLock<()>,
+    /// Those that lead to the server.
+    pub proxies: Vec<Arc<Proxy>>,
+    /// The small disks: the tables are on the first, those of the next standby on the second.
+    pub disks: Mutex<Vec<Disk>>,
+    /// What the logs of servers that are gone said.
+    pub complaints: Mutex<Vec<String>>,
 }
 
 impl Scene {
-    pub fn new(cluster: &Arc<Cluster>, database: &str) -> Scene {
+    pub fn new(cluster: &Arc<Cluster>, database: &str, proxies: Vec<Arc<Proxy>>, disks: Vec<Disk>) -> Scene {
         Scene {
             database: database.to_owned(),
-            cluster: std::sync::Mutex::new(cluster.clone()),
+            cluster: Mutex::new(cluster.clone()),
+            proxies,
+            disks: Mutex::new(disks),
+            complaints: Mutex::default(),
             done: Done::default(),
             stop: AtomicBool::new(false),
             truce: RwLock::new(()),
@@ -139,4 +151,72 @@ pub async fn crash(scene: &Arc<Scene>, by_kill: bool) {
     // Until it has recovered.
     tokio::time::sleep(Duration::from_millis(300)).await;
     Admin::connect(&cluster, "postgres").await.close().await;
+}
+
+/// The server's socket.
+pub fn socket(cluster: &Cluster) -> Target {
+    Target::Unix(format!("{}/.s.PGSQL.{}", cluster.host, cluster.port))
+}
+
+/// For a while no table can grow.
+pub async fn fill_disk(scene: &Arc<Scene>) {
+    let Some(disk) = scene.disks.lock().expect("disks").first().cloned() else { return };
+    let filled = disk.clone();
+    tokio::task::spawn_blocking(move || filled.fill()).await.expect("a full disk");
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    disk.free();
+    scene.done.full_disks.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The server is gone, and its standby takes over. It is a synchronous one: nothing that was acknowledged is lost.
+pub async fn fail_over(scene: &Arc<Scene>) {
+    let old = scene.cluster();
+    let number = scene.done.promotions.fetch_add(1, Ordering::Relaxed);
+    let stream = Proxy::plain(socket(&old)).await.expect("a proxy for the standby");
+    let standby = {
+        let (old, stream, scene) = (old.clone(), stream.clone(), scene.clone());
+        tokio::task::spawn_blocking(move || {
+            let disks = scene.disks.lock().expect("disks").clone();
+            let folders: Option<(PathBuf, PathBuf)> = match &disks[..] {
+                [now, next] => Some((now.folder.join("tables"), next.tablespace(&old))),
+                _ => None,
+            };
+            let moved = folders.as_ref().map(|(now, next)| (now.as_path(), next.as_path()));
+            Standby::start(&old, number, &stream, moved)
+        })
+        .await
+        .expect("a standby")
+    };
+    standby.follows(&old).await;
+    let admin = Admin::connect(&old, "postgres").await;
+    admin.run("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    admin.run("SELECT pg_reload_conf()").await;
+    admin.close().await;
+    // Whatever was acknowledged before is there as well by then.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let truce = scene.truce.write().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let new = standby.cluster.clone();
+    let taken = {
+        let old = old.clone();
+        tokio::task::spawn_blocking(move || {
+            old.crash();
+            standby.promote();
+        })
+    };
+    taken.await.expect("a promotion");
+    *scene.cluster.lock().expect("cluster") = new.clone();
+    scene.disks.lock().expect("disks").reverse();
+    for proxy in &scene.proxies {
+        proxy.lead_to(socket(&new));
+    }
+    drop(truce);
+    let complaints = tokio::task::spawn_blocking(move || {
+        let deadlocks = old.log_text().matches("deadlock detected").count();
+        let mut complaints = old.retire();
+        complaints.extend((deadlocks > 0).then(|| format!("{deadlocks} deadlocks in the log")));
+        complaints
+    });
+    scene.complaints.lock().expect("complaints").extend(complaints.await.expect("a retired server"));
 }

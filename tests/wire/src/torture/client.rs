@@ -230,6 +230,7 @@ impl Line {
 
     /// Writes an error down; how long to wait before the next attempt.
     fn setback(&mut self, error: &tokio_postgres::Error, sent: &Sent) -> Duration {
+        let was_connected = self.client.is_some();
         let code = error.code().map(|code| code.code().to_owned());
         // Of class 08 and 57P: the connection is ending, whether or not the driver has seen that yet.
         let ending = code.as_ref().is_none_or(|code| code.starts_with("57P") || code.starts_with("08"));
@@ -241,12 +242,13 @@ impl Line {
             tally.wrong.push(format!("{}: {error:?}", sent.function()));
         }
         *tally.errors.entry(code.unwrap_or_default()).or_default() += 1;
-        tally.doubts += u64::from(lost && self.client.is_some());
+        tally.doubts += u64::from(lost && was_connected);
         drop(tally);
         if lost {
             self.client = None;
         }
-        let most = if lost { 80_000 } else { 10_000 };
+        // A server that is down is not asked all the time.
+        let most = if was_connected { if lost { 60_000 } else { 10_000 } } else { 400_000 };
         Duration::from_micros(rand::random_range(500..most))
     }
 
@@ -311,6 +313,7 @@ async fn rows_of(client: &Client, call: &Call, simple: bool) -> Tried<Vec<Answer
 pub struct Worker {
     world: Arc<World>,
     line: Line,
+    twin: Line,
     operator: Line,
     plan: Plan,
     pub records: Vec<Record>,
@@ -324,6 +327,7 @@ impl Worker {
             world: world.clone(),
             // Every fourth comes through the pooler.
             line: Line::new(world, number % 4 == 3, LOGIN),
+            twin: Line::new(world, number % 4 == 1, LOGIN),
             operator: Line::new(world, false, "postgres"),
             plan: Plan::new(number, world.clients, world.seed_time),
             records: Vec::new(),
@@ -368,7 +372,11 @@ impl Worker {
             self.world.tally.lock().expect("tally").skipped += 1;
             return;
         };
-        let (answers, doubts) = self.line.ask(&sent).await;
+        let (answers, doubts) = if rand::random_ratio(1, 15) {
+            self.twice(&name, &sent).await
+        } else {
+            self.line.ask(&sent).await
+        };
         if let (Some(makes), Some(answer)) = (makes, answers.first()) {
             let id = match makes.made {
                 Made::Hold => answer.str("hold_id").to_owned(),
@@ -379,6 +387,30 @@ impl Worker {
             }
         }
         self.records.push(Record { name, sent, answers, doubts });
+    }
+
+    /// The same request twice at once, as a client sends it that does not wait for the first. One makes the change.
+    async fn twice(&mut self, name: &str, sent: &Sent) -> (Vec<Answer>, u32) {
+        let ((one, doubts), (other, _)) = tokio::join!(self.line.ask(sent), self.twin.ask(sent));
+        for (one, other) in one.iter().zip(&other) {
+            let both = (one.reason(), other.reason());
+            let entry =
+                |answer: &Answer| answer.0.get("entry_id").or_else(|| answer.0.get("hold_id")).cloned();
+            let right = match both {
+                ("applied", "applied") => false,
+                // Refused, and possible a moment later.
+                ("invalid", _) | (_, "invalid") => true,
+                ("applied" | "replay", "applied" | "replay") => entry(one) == entry(other),
+                _ => true,
+            };
+            if !right {
+                let complaint = format!("{name}, sent twice at once: {one:?} and {other:?}");
+                self.world.tally.lock().expect("tally").wrong.push(complaint);
+            }
+        }
+        // Each may have made what the other one was told of. Of a batch some here, some there.
+        let first = |(one, other): (Answer, Answer)| if one.reason() == "invalid" { other } else { one };
+        (one.into_iter().zip(other).map(first).collect(), doubts + 1)
     }
 
     /// Claims an event until it is ours, does nothing with it, and completes it; some fail once before.

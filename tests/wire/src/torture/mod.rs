@@ -9,8 +9,10 @@ mod check;
 mod client;
 mod plan;
 mod report;
+mod servers;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,22 +25,43 @@ use self::chaos::Scene;
 use self::check::Ledger;
 use self::client::{LOGIN, Line, Record, Sent, Tally, Worker, World};
 use self::plan::Facts;
+use self::servers::{Disk, Pooler};
 use crate::books;
 use crate::cluster::{Cluster, Database};
 use crate::proxy::{Proxy, Target};
 use crate::session::Admin;
 use crate::stripe;
 
+/// What happens to the whole server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// Stopped at once, and started again.
+    Stop,
+    /// One of its backends killed, whereupon it restarts itself.
+    Kill,
+    /// A full disk; left out where there is none that may be filled.
+    FullDisk,
+    /// Gone for good, and its standby promoted.
+    FailOver,
+}
+
 /// What a run is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Asked {
     pub clients: usize,
     pub duration: Duration,
-    /// Stops and kills of the whole server.
-    pub crashes: u32,
+    /// In this order, in equal distances.
+    pub blows: Vec<Blow>,
+    /// With pgbouncer before a quarter of the clients, where it is installed.
+    pub pooler: bool,
     /// Says how it goes.
     pub talkative: bool,
 }
+
+/// The server crashes here, never the machine: what was written is the kernel's, so that fsync would only cost time
+/// (four seconds at each restart). All else is as in production.
+const SETTINGS: [&str; 4] =
+    ["fsync=off", "synchronous_commit=on", "full_page_writes=on", "restart_after_crash=on"];
 
 /// Commits whose connection is cut somewhere.
 const CUTS_OF_TEN_THOUSAND: u64 = 200;
@@ -49,20 +72,44 @@ const RESENDERS: usize = 8;
 /// Runs it: what was seen, and what was wrong.
 pub async fn torture(asked: Asked) -> Report {
     let begun = Instant::now();
-    let cluster = Cluster::start("torture", &["--durable", "-c", "restart_after_crash=on"]);
+    let settings = SETTINGS.iter().flat_map(|setting| ["-c", *setting]).collect::<Vec<_>>();
+    let cluster = Cluster::start("torture", &settings);
     let database = cluster.database().await;
     prepare(&database).await;
 
-    let proxy = Proxy::start(server(&cluster), crate::seed()).await.expect("a proxy");
-    proxy.cut(CUTS_OF_TEN_THOUSAND);
+    let disks = Disk::mounted();
+    if let Some(disk) = disks.first() {
+        onto(&database, &disk.tablespace(&cluster)).await;
+    }
+    let mut proxies = Vec::new();
+    for part in 0..2 {
+        let proxy = Proxy::start(chaos::socket(&cluster), crate::seed() ^ part).await.expect("a proxy");
+        proxies.push(proxy);
+    }
+    // One between the clients and the pooler, and one between the pooler and the server.
+    let pooler = match asked.pooler {
+        true => Pooler::start(&cluster, &database.name, proxies[1].port),
+        false => None,
+    };
+    let before = match &pooler {
+        Some(pooler) => {
+            Some(Proxy::start(Target::Tcp(pooler.port), crate::seed() ^ 2).await.expect("a proxy"))
+        }
+        None => None,
+    };
+    let scene = Arc::new(Scene::new(&cluster, &database.name, proxies.clone(), disks));
     let world = Arc::new(World {
         database: database.name.clone(),
-        direct: proxy.port,
+        direct: proxies[0].port,
+        pooled: before.as_ref().map(|proxy| proxy.port),
         seed_time: stripe::now(),
         clients: asked.clients,
         ..World::default()
     });
-    let scene = Arc::new(Scene::new(&cluster, &database.name));
+    proxies.extend(before);
+    for proxy in &proxies {
+        proxy.cut(CUTS_OF_TEN_THOUSAND);
+    }
     let mut workers = JoinSet::new();
     for number in 0..asked.clients {
         workers.spawn(Worker::new(&world, number).work());
@@ -70,20 +117,20 @@ pub async fn torture(asked: Asked) -> Report {
     let mut disturbers = JoinSet::new();
     disturbers.spawn(chaos::terminate(scene.clone(), Duration::from_millis(120)));
     disturbers.spawn(chaos::cancel(scene.clone(), Duration::from_millis(15)));
+    let working = Instant::now();
     if asked.talkative {
-        disturbers.spawn(progress(world.clone(), scene.clone(), begun, asked.duration));
+        disturbers.spawn(progress(world.clone(), scene.clone(), working, asked.duration));
     }
-    for round in 0..asked.crashes {
-        tokio::time::sleep(asked.duration / (asked.crashes + 1)).await;
-        chaos::crash(&scene, round % 3 == 2).await;
-    }
-    tokio::time::sleep(asked.duration.saturating_sub(begun.elapsed())).await;
+    strike(&scene, &asked, working).await;
+    tokio::time::sleep(asked.duration.saturating_sub(working.elapsed())).await;
 
     world.stop.store(true, Ordering::Relaxed);
     world.calm.store(true, Ordering::Relaxed);
     scene.stop.store(true, Ordering::Relaxed);
     while disturbers.join_next().await.is_some() {}
-    proxy.cut(0);
+    for proxy in &proxies {
+        proxy.cut(0);
+    }
     let (mut records, mut claims, mut facts) = (Vec::new(), BTreeMap::new(), Facts::default());
     while let Some(done) = workers.join_next().await {
         match done {
@@ -95,7 +142,7 @@ pub async fn torture(asked: Asked) -> Report {
             Err(error) => world.tally.lock().expect("tally").wrong.push(format!("a client ended: {error}")),
         }
     }
-    let worked = begun.elapsed();
+    let worked = working.elapsed();
     let mut wrong = std::mem::take(&mut world.tally.lock().expect("tally").wrong);
     let tally = std::mem::take(&mut *world.tally.lock().expect("tally"));
     let entries = judge(&world, &scene, &records, &claims, &facts, &mut wrong).await;
@@ -105,16 +152,37 @@ pub async fn torture(asked: Asked) -> Report {
         whole: begun.elapsed(),
         tally,
         resent: std::mem::take(&mut *world.tally.lock().expect("tally")),
-        commits: proxy.commits(),
-        cuts: proxy.cuts(),
+        pooled: pooler.is_some(),
+        commits: proxies.iter().map(|proxy| proxy.commits()).sum(),
+        cuts: std::array::from_fn(|cut| proxies.iter().map(|proxy| proxy.cuts()[cut]).sum()),
         scene,
         entries,
         wrong,
     }
 }
 
-fn server(cluster: &Cluster) -> Target {
-    Target::Unix(format!("{}/.s.PGSQL.{}", cluster.host, cluster.port))
+/// Strikes one blow after the other.
+async fn strike(scene: &Arc<Scene>, asked: &Asked, begun: Instant) {
+    let between = asked.duration / (u32::try_from(asked.blows.len()).expect("a few blows") + 1);
+    for (place, blow) in (1_u32..).zip(&asked.blows) {
+        tokio::time::sleep((between * place).saturating_sub(begun.elapsed())).await;
+        match blow {
+            Blow::Stop => chaos::crash(scene, false).await,
+            Blow::Kill => chaos::crash(scene, true).await,
+            Blow::FullDisk => chaos::fill_disk(scene).await,
+            Blow::FailOver => chaos::fail_over(scene).await,
+        }
+    }
+}
+
+/// Moves every table and index of the extension to that folder.
+async fn onto(database: &Database, folder: &Path) {
+    let admin = database.admin().await;
+    admin.run(&format!("CREATE TABLESPACE small LOCATION '{}'", folder.display())).await;
+    for kind in ["TABLE", "INDEX"] {
+        admin.run(&format!("ALTER {kind} ALL IN TABLESPACE pg_default SET TABLESPACE small")).await;
+    }
+    admin.close().await;
 }
 
 async fn prepare(database: &Database) {
@@ -145,13 +213,15 @@ async fn progress(world: Arc<World>, scene: Arc<Scene>, begun: Instant, duration
         let tally = world.tally.lock().expect("tally");
         let errors: u64 = tally.errors.values().sum();
         println!(
-            "  {:>4} of {} s: {} calls answered, {errors} attempts failed, {} terminated, {} cancelled, {} stops, {} wrong",
+            "  {:>4} of {} s: {} calls answered, {errors} attempts failed, {} backends ended, {} cancelled, {} stops, {} full disks, {} promotions, {} wrong",
             begun.elapsed().as_secs(),
             duration.as_secs(),
             tally.answered(),
             scene.done.terminated.load(Ordering::Relaxed),
             scene.done.cancelled.load(Ordering::Relaxed),
             scene.done.stopped.load(Ordering::Relaxed) + scene.done.killed.load(Ordering::Relaxed),
+            scene.done.full_disks.load(Ordering::Relaxed),
+            scene.done.promotions.load(Ordering::Relaxed),
             tally.wrong.len()
         );
     }
@@ -191,6 +261,7 @@ async fn judge(
     if deadlocks > 0 || logged > 0 {
         wrong.push(format!("{deadlocks} deadlocks counted, {logged} in the log"));
     }
+    wrong.append(&mut scene.complaints.lock().expect("complaints"));
     let consistent = tokio::spawn(async move {
         books::check_tables(&admin).await;
     });

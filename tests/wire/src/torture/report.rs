@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::chaos::Scene;
-use super::{Asked, Tally};
+use super::{Asked, Blow, Tally};
 use crate::proxy::Cut;
 
 /// What a run saw, and what was wrong.
@@ -18,6 +18,7 @@ pub struct Report {
     pub tally: Tally,
     /// Of the sending again at the end.
     pub resent: Tally,
+    pub pooled: bool,
     pub commits: u64,
     pub cuts: [u64; 5],
     pub scene: Arc<Scene>,
@@ -72,6 +73,12 @@ impl fmt::Display for Report {
             " without an answer in time {}; {} in doubt, and sent again",
             self.tally.hung, self.tally.doubts
         )?;
+        if self.asked.pooler && !self.pooled {
+            writeln!(f, "left out: pgbouncer is not installed")?;
+        }
+        if self.asked.blows.contains(&Blow::FullDisk) && self.scene.disks.lock().expect("disks").is_empty() {
+            writeln!(f, "left out: full disks, for which root has to mount a small one")?;
+        }
         write!(f, "connections cut, of {} commits:", self.commits)?;
         for (cut, count) in Cut::ALL.iter().zip(self.cuts) {
             write!(f, " {} {count},", cut.name())?;
