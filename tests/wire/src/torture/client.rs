@@ -109,6 +109,8 @@ struct Mode {
     simple: bool,
     statement_timeout: Option<u32>,
     lock_timeout: Option<u32>,
+    /// An event is only recorded: `retry_webhook_events` processes it.
+    record: bool,
 }
 
 impl Mode {
@@ -132,15 +134,20 @@ impl Mode {
             simple: random.random_bool(0.4),
             statement_timeout,
             lock_timeout,
+            record: !calm && random.random_ratio(1, 8),
         }
     }
 
-    fn begin(self) -> Option<String> {
+    fn begin(self, is_event: bool) -> Option<String> {
         let timeouts = self.statement_timeout.is_some() || self.lock_timeout.is_some();
-        if !self.explicit && !timeouts && self.isolation == Isolation::ReadCommitted {
+        let record = self.record && is_event;
+        if !self.explicit && !timeouts && !record && self.isolation == Isolation::ReadCommitted {
             return None;
         }
         let mut begin = format!("BEGIN ISOLATION LEVEL {}", self.isolation.sql());
+        if record {
+            begin += "; SET LOCAL billing_rpc.webhook_mode = 'record'";
+        }
         for (name, value) in
             [("statement_timeout", self.statement_timeout), ("lock_timeout", self.lock_timeout)]
         {
@@ -160,13 +167,15 @@ pub struct Line {
     port: u16,
     user: &'static str,
     client: Option<Client>,
+    /// Not even a ROLLBACK was answered.
+    broken: bool,
 }
 
 impl Line {
     /// A line that connects with its first request.
     pub fn new(world: &Arc<World>, pooled: bool, user: &'static str) -> Line {
         let port = world.pooled.filter(|_| pooled).unwrap_or(world.direct);
-        Line { world: world.clone(), port, user, client: None }
+        Line { world: world.clone(), port, user, client: None, broken: false }
     }
 
     async fn connect(&mut self) -> Tried<&Client> {
@@ -205,7 +214,7 @@ impl Line {
     async fn attempt(&mut self, sent: &Sent, mode: Mode) -> Tried<Vec<Answer>> {
         let client = self.connect().await?;
         let as_gateway = matches!(sent, Sent::Event { endpoint: true, .. });
-        let begin = match mode.begin() {
+        let begin = match mode.begin(matches!(sent, Sent::Event { .. })) {
             None if as_gateway => Some("BEGIN".to_owned()),
             begin => begin,
         };
@@ -223,7 +232,7 @@ impl Line {
         };
         let result: Tried<Vec<Answer>> = within.await;
         if result.is_err() && !client.is_closed() && client.batch_execute("ROLLBACK").await.is_err() {
-            self.client = None;
+            self.broken = true;
         }
         result
     }
@@ -234,7 +243,8 @@ impl Line {
         let code = error.code().map(|code| code.code().to_owned());
         // Of class 08 and 57P: the connection is ending, whether or not the driver has seen that yet.
         let ending = code.as_ref().is_none_or(|code| code.starts_with("57P") || code.starts_with("08"));
-        let lost = ending || self.client.as_ref().is_none_or(Client::is_closed);
+        let lost =
+            ending || std::mem::take(&mut self.broken) || self.client.as_ref().is_none_or(Client::is_closed);
         let mut tally = self.world.tally.lock().expect("tally");
         // A pooler's own words are of class 08.
         let allowed = is_retryable(error) || code.is_none();

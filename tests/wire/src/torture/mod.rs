@@ -191,6 +191,7 @@ async fn prepare(database: &Database) {
         .run(&format!(
             "CREATE ROLE {LOGIN} LOGIN;
              GRANT billing_service, billing_webhook TO {LOGIN};
+             GRANT SET ON PARAMETER billing_rpc.webhook_mode TO {LOGIN};
              ALTER DATABASE {} SET billing_rpc.max_attempts = 1000;
              SELECT billing.define_plan('pro', 900, 'usd', 'month', price_ids => '{{price_pro}}', credits_per_period => {});
              SELECT billing.define_plan('branches', 500, 'ngn', 'month', per_branch => true)",
