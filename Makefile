@@ -71,6 +71,9 @@ test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many 
 	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
 	@scripts/test_pairs.sh all
 
+torture: install ## 64 clients and every fault there is: make torture MINUTES=5 [SEED=n]
+	@scripts/torture.sh '$(or $(MINUTES),1)' '$(SEED)'
+
 corpus: install ## deliver your own event bodies to a throwaway database: make corpus DIR=folder
 	@scripts/corpus.sh '$(DIR)'
 

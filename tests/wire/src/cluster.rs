@@ -79,6 +79,32 @@ impl Cluster {
         cluster
     }
 
+    /// A server that this program started by other means, in a folder marked as a throwaway cluster's.
+    pub(crate) fn adopt(host: String, port: u16, data: PathBuf, log: PathBuf) -> Arc<Cluster> {
+        let (killed, databases) = (Mutex::default(), Mutex::default());
+        let cluster = Arc::new(Cluster { host, port, data, log, killed, databases });
+        CLUSTERS.lock().expect("clusters").push(cluster.clone());
+        cluster
+    }
+
+    /// Where its data is.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Stops the server as a crash would.
+    pub(crate) fn crash(&self) {
+        script(&["stop-immediate", &self.data.to_string_lossy()]);
+    }
+
+    /// Removes a cluster before the end: what its log complains of.
+    pub(crate) fn retire(&self) -> Vec<String> {
+        CLUSTERS.lock().expect("clusters").retain(|cluster| cluster.data != self.data);
+        let complaints = self.complaints();
+        script(&["stop", &self.data.to_string_lossy()]);
+        complaints
+    }
+
     /// A fresh database with the extension in it. A copy of one that was made once: quicker.
     pub async fn database(self: &Arc<Self>) -> Database {
         let name = {

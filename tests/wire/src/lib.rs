@@ -7,8 +7,10 @@ pub mod cluster;
 pub mod corpus;
 pub mod ends;
 pub mod paystack;
+pub mod proxy;
 pub mod session;
 pub mod stripe;
+pub mod torture;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;

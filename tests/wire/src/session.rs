@@ -376,12 +376,17 @@ impl Call {
         Call::of("resolve_billing_user").text("identifier", identifier)
     }
 
+    /// The values, in the order of `sql`.
+    pub(crate) fn values(&self) -> Vec<Option<&str>> {
+        self.arguments.iter().map(|(_, _, value)| value.as_deref()).collect()
+    }
+
     /// The function called.
     pub fn function(&self) -> &'static str {
         self.function
     }
 
-    fn sql(&self) -> String {
+    pub(crate) fn sql(&self) -> String {
         let arguments: Vec<String> = self
             .arguments
             .iter()
@@ -418,7 +423,7 @@ impl fmt::Debug for Answer {
 }
 
 impl Answer {
-    fn parse(text: &str) -> Answer {
+    pub(crate) fn parse(text: &str) -> Answer {
         Answer(serde_json::from_str(text).expect("a row as JSON"))
     }
 
@@ -460,7 +465,7 @@ impl Answer {
     }
 
     /// Checks what holds of every outcome: `applied` is true exactly with that reason.
-    fn checked(self) -> Answer {
+    pub(crate) fn checked(self) -> Answer {
         if let (Some(applied), Some(reason)) = (self.0.get("applied"), self.0.get("reason")) {
             assert_eq!(applied == &json!(true), reason == "applied", "{self:?}");
             let known = ["applied", "replay", "duplicate", "invalid", "ignored", "failed"];

@@ -22,6 +22,7 @@ mod restore;
 mod schedule;
 mod subscriptions;
 mod tampering;
+mod torture;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -51,6 +52,7 @@ fn main() {
     tampering::add(&mut add);
     schedule::add(&mut add);
     ledger_crashes::add(&mut add);
+    torture::add(&mut add);
 
     let conclusion = libtest_mimic::run(&arguments, trials);
     let complaints = billing_wire::cluster::close_all();
