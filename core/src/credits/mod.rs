@@ -474,6 +474,41 @@ mod tests {
     }
 
     #[test]
+    fn kinds_are_stored_by_these_words() {
+        use EntryKind::*;
+        for (kind, word) in [
+            (Purchase, "purchase"),
+            (Grant, "grant"),
+            (Spend, "spend"),
+            (Reversal, "reversal"),
+            (Expiry, "expiry"),
+            (Capture, "capture"),
+            (Adjustment, "adjustment"),
+        ] {
+            assert_eq!(kind.as_str(), word);
+            assert_eq!(EntryKind::parse(word), Some(kind));
+        }
+        assert_eq!(EntryKind::parse("Spend"), None);
+        assert_eq!(EntryKind::parse(""), None);
+    }
+
+    #[test]
+    fn a_source_is_solid_and_of_bounded_length() {
+        let read = |text: &str| Source::parse(None, Some(text));
+        for id in ["cs_1", "pi_1"] {
+            let text = format!("stripe:{id}");
+            assert_eq!(read(&text).unwrap().unwrap().source_ref, text);
+        }
+        let longest = format!("paystack:{}", "x".repeat(MAX_REFERENCE_BYTES - "paystack:".len()));
+        assert_eq!(read(&longest).unwrap().unwrap().source_ref, longest);
+        for text in
+            [&*format!("{longest}x"), "stripe:pi_", "stripe:pi 1", "paystack:", "paystack:a b", "pi_1"]
+        {
+            assert_eq!(read(text), Err(Detail::SourceRefInvalid), "{text}");
+        }
+    }
+
+    #[test]
     fn each_argument_has_its_code() {
         assert_eq!(detail(raw()), None);
         let long = "x".repeat(256);
