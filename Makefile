@@ -76,6 +76,12 @@ check: deps ## format, lints, licences, documentation of the code
 fuzz: ## look for input that breaks a parser: FUZZ_SECONDS=10 per target, TESTS='stripe json', SEEDS=dir
 	@scripts/fuzz.sh $(TESTS)
 
+mutants: deps ## small changes to core, one at a time: does a test see each? (half an hour or more)
+	@scripts/mutants.sh $(MUTANTS_ARGS)
+
+faults: deps ## planted faults, one at a time: does its test see each? (half an hour); TESTS='some names'
+	@scripts/faults.sh $(TESTS)
+
 bench: install ## how fast it is, on a durable cluster
 	@scripts/bench.sh $(BENCH_ARGS)
 
@@ -85,4 +91,4 @@ clean: ## remove everything built, stopping clusters left behind
 	@rm -rf target
 
 .PHONY: help deps build install uninstall demo psql test test-core test-pg test-regress test-isolation test-pgtap \
-	test-wire test-docs test-examples test-long corpus accept check fuzz bench clean
+	test-wire test-docs test-examples test-long corpus accept check fuzz mutants faults bench clean
