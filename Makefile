@@ -86,6 +86,12 @@ check: build ## format, lints (of Rust and of SQL), licences, documentation of t
 fuzz: ## look for input that breaks a parser: FUZZ_SECONDS=10 per target, TESTS='stripe json', SEEDS=dir
 	@scripts/fuzz.sh $(TESTS)
 
+mutants: deps ## small changes to core, one at a time: does a test see each? (half an hour or more)
+	@scripts/mutants.sh $(MUTANTS_ARGS)
+
+faults: deps ## planted faults, one at a time: does its test see each? (half an hour); TESTS='some names'
+	@scripts/faults.sh $(TESTS)
+
 bench: install ## how fast it is, on a durable cluster
 	@scripts/bench.sh $(BENCH_ARGS)
 

@@ -395,6 +395,10 @@ mod tests {
             read("charge.dispute.funds_withdrawn", dispute, None),
             Ok(("ch_1".to_owned(), Report::Withdrawn { dispute_id: "dp_1".to_owned() }))
         );
+        assert_eq!(
+            read("charge.dispute.funds_reinstated", dispute, None),
+            Ok(("ch_1".to_owned(), Report::Reinstated { dispute_id: "dp_1".to_owned() }))
+        );
         for (event_type, json, created) in [
             ("charge.refunded", charge, None),
             ("charge.refunded", "{}", Some(7)),
@@ -409,6 +413,37 @@ mod tests {
             ("charge.dispute.funds_withdrawn", r#"{"id":" ","charge":"ch_1"}"#, Some(7)),
         ] {
             assert_eq!(read(event_type, json, created), Err(Detail::ObjectMalformed), "{json}");
+        }
+    }
+
+    #[test]
+    fn these_events_tell_of_charges_and_no_others() {
+        for event_type in [
+            "charge.refunded",
+            "refund.failed",
+            "refund.updated",
+            "charge.refund.updated",
+            "charge.dispute.funds_withdrawn",
+            "charge.dispute.funds_reinstated",
+        ] {
+            assert!(is_reported_by(event_type), "{event_type}");
+        }
+        for event_type in ["charge.succeeded", "charge.dispute.created", "refund.created", ""] {
+            assert!(!is_reported_by(event_type), "{event_type}");
+        }
+    }
+
+    #[test]
+    fn of_one_second_the_highest_failure_counts() {
+        for reports in [
+            [failed("re_1", 300, 11), failed("re_1", 450, 11)],
+            [failed("re_1", 450, 11), failed("re_1", 300, 11)],
+        ] {
+            let mut charge = Charge::default();
+            reports.into_iter().for_each(|report| {
+                charge.hear(report);
+            });
+            assert_eq!(charge.refunds["re_1"].amount, 450);
         }
     }
 

@@ -318,6 +318,44 @@ mod tests {
     }
 
     #[test]
+    fn these_events_tell_of_sessions_and_no_others() {
+        for event_type in [
+            "checkout.session.completed",
+            "checkout.session.async_payment_succeeded",
+            "checkout.session.async_payment_failed",
+            "checkout.session.expired",
+        ] {
+            assert!(is_told_by(event_type), "{event_type}");
+        }
+        for event_type in ["checkout.session.created", "payment_intent.succeeded", ""] {
+            assert!(!is_told_by(event_type), "{event_type}");
+        }
+    }
+
+    #[test]
+    fn a_customer_names_the_user_of_its_metadata_and_itself() {
+        let object =
+            Object::parse(r#"{"id":"cus_1","email":"a@example.com","metadata":{"user_id":7}}"#).unwrap();
+        let buyer = buyer_of_customer(&object);
+        assert_eq!(buyer.user_id.as_deref(), Some("7"));
+        assert_eq!(buyer.customer.as_deref(), Some("cus_1"));
+        assert_eq!(buyer.email, None, "anybody may have given that one");
+        assert_eq!(buyer.client_reference_id, None);
+    }
+
+    #[test]
+    fn a_payment_that_no_refund_could_name_is_none() {
+        let tied = |payment: &str| {
+            let session = with(&format!(r#""payment_intent":"{payment}""#));
+            Session::parse(&Object::parse(&session).unwrap(), None).tie().is_some()
+        };
+        assert!(tied("pi_1"));
+        assert!(tied(&"x".repeat(MAX_REFERENCE_BYTES)));
+        assert!(!tied(&"x".repeat(MAX_REFERENCE_BYTES + 1)));
+        assert!(!tied("pi 1"));
+    }
+
+    #[test]
     fn the_payment_comes_first() {
         for status in ["\"unpaid\"", "null", "1", "\"PAID\""] {
             let session = with(&format!(r#""metadata":{{"credits":"1"}},"payment_status":{status}"#));

@@ -471,6 +471,20 @@ mod tests {
     }
 
     #[test]
+    fn a_code_is_given_as_the_provider_writes_it() {
+        for text in ["cus_1", "CUS_1"] {
+            assert_eq!(ProviderCode::parse(text).map(ProviderCode::as_str), Some(text));
+        }
+    }
+
+    #[test]
+    fn empty_brackets_are_a_placeholder_too() {
+        for text in ["<>", "{{}}", "${}"] {
+            assert_eq!(kind(text), "placeholder", "{text}");
+        }
+    }
+
+    #[test]
     fn who_a_token_is_about() {
         let of = |claims, sub| jwt_subject(claims, sub);
         assert_eq!(of(Some(r#"{"sub": "7", "role": "x"}"#), Some("8")).as_deref(), Some("7"));
@@ -626,6 +640,26 @@ mod tests {
         assert_eq!(plan_registration(&registration(Some(1), None, Some("cus_2")), &both), conflict);
         let by_email = registration(Some(3), Some("a@b.de"), None);
         assert_eq!(plan_registration(&by_email, std::slice::from_ref(&first)), conflict);
+    }
+
+    #[test]
+    fn each_kind_of_own_id_replaces_an_email_and_a_new_one_does_not() {
+        let email = |email: &str| registration(None, Some(email), Some("cus_1"));
+        for named in [
+            Registration { user_id: Some([1; 16]), ..email("new@b.de") },
+            Registration { legacy_id: Some(7), ..email("new@b.de") },
+            Registration { external_id: Some("x".to_owned()), ..email("new@b.de") },
+        ] {
+            let known = Registration { email: Some("old@b.de".to_owned()), ..named.clone() };
+            let own = customer(known, &[]);
+            let RegistrationPlan::Amend(amendment) = plan_registration(&named, &[own]) else {
+                panic!("the own id replaces the e-mail");
+            };
+            assert_eq!(amendment.columns, registration(None, Some("new@b.de"), None));
+            let without = customer(email("old@b.de"), &[]);
+            let conflict = RegistrationPlan::Refuse(Detail::IdentityConflict);
+            assert_eq!(plan_registration(&named, &[without]), conflict);
+        }
     }
 
     #[test]

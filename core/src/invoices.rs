@@ -221,6 +221,28 @@ mod tests {
     }
 
     #[test]
+    fn these_events_settle_an_invoice() {
+        assert_eq!(Settled::of("invoice.paid"), Some(Settled::Paid));
+        assert_eq!(Settled::of("invoice.payment_succeeded"), Some(Settled::Paid));
+        assert_eq!(Settled::of("invoice.payment_failed"), Some(Settled::PaymentFailed));
+        assert_eq!(Settled::of("invoice.finalized"), None);
+    }
+
+    #[test]
+    fn a_charge_of_the_older_shape_names_its_invoice() {
+        let of = |json: &str| invoice_of_charge(&Object::parse(json).unwrap());
+        let longest = "x".repeat(MAX_REFERENCE_BYTES);
+        assert_eq!(of(r#"{"invoice":"in_1"}"#).as_deref(), Some("in_1"));
+        assert_eq!(of(r#"{"invoice":{"id":"in_1"}}"#).as_deref(), Some("in_1"));
+        assert_eq!(of(&format!(r#"{{"invoice":"{longest}"}}"#)), Some(longest.clone()));
+        for odd in
+            [r#"{"invoice":null}"#, "{}", r#"{"invoice":"in 1"}"#, &format!(r#"{{"invoice":"{longest}x"}}"#)]
+        {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn the_lines_that_count() {
         let one = || Ok(vec![("price_1".to_owned(), Some(500))]);
         let none = || Ok(Vec::new());

@@ -229,6 +229,13 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
+    fn reasons_are_the_labels_of_the_sql_enum() {
+        let script = include_str!("../../sql/bootstrap.sql");
+        let labels = Reason::ALL.map(|reason| format!("'{}'", reason.as_str())).join(", ");
+        assert!(script.contains(&format!("billing_reason AS ENUM\n    ({labels});")), "{labels}");
+    }
+
+    #[test]
     fn codes_are_unique_snake_case_and_parse_back() {
         let mut seen = HashSet::new();
         for detail in Detail::ALL {

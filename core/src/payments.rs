@@ -305,6 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn statuses_are_stored_by_these_words() {
+        for (status, word) in
+            [(Status::Pending, "pending"), (Status::Success, "success"), (Status::Failed, "failed")]
+        {
+            assert_eq!(status.as_str(), word);
+            assert_eq!(Status::parse(word), Some(status));
+        }
+        assert_eq!(Status::parse("Success"), None);
+    }
+
+    #[test]
+    fn a_branch_has_an_id_of_bounded_length() {
+        let longest = "x".repeat(MAX_REFERENCE_BYTES);
+        assert_eq!(parse_branch_ids(vec![Some(longest.clone())]), Ok(vec![longest]));
+    }
+
+    #[test]
     fn branches_are_a_set() {
         let start = Start::parse(
             RawStart { branch_ids: texts(&["b", "a", "b"]), main_branch_id: Some("b"), ..raw() },

@@ -474,6 +474,41 @@ mod tests {
     }
 
     #[test]
+    fn kinds_are_stored_by_these_words() {
+        use EntryKind::*;
+        for (kind, word) in [
+            (Purchase, "purchase"),
+            (Grant, "grant"),
+            (Spend, "spend"),
+            (Reversal, "reversal"),
+            (Expiry, "expiry"),
+            (Capture, "capture"),
+            (Adjustment, "adjustment"),
+        ] {
+            assert_eq!(kind.as_str(), word);
+            assert_eq!(EntryKind::parse(word), Some(kind));
+        }
+        assert_eq!(EntryKind::parse("Spend"), None);
+        assert_eq!(EntryKind::parse(""), None);
+    }
+
+    #[test]
+    fn a_source_is_solid_and_of_bounded_length() {
+        let read = |text: &str| Source::parse(None, Some(text));
+        for id in ["cs_1", "pi_1"] {
+            let text = format!("stripe:{id}");
+            assert_eq!(read(&text).unwrap().unwrap().source_ref, text);
+        }
+        let longest = format!("paystack:{}", "x".repeat(MAX_REFERENCE_BYTES - "paystack:".len()));
+        assert_eq!(read(&longest).unwrap().unwrap().source_ref, longest);
+        for text in
+            [&*format!("{longest}x"), "stripe:pi_", "stripe:pi 1", "paystack:", "paystack:a b", "pi_1"]
+        {
+            assert_eq!(read(text), Err(Detail::SourceRefInvalid), "{text}");
+        }
+    }
+
+    #[test]
     fn each_argument_has_its_code() {
         assert_eq!(detail(raw()), None);
         let long = "x".repeat(256);
@@ -566,6 +601,88 @@ mod tests {
         assert_eq!(parse(None, None), Some(invalid(Detail::EntryIdMissing)));
         assert_eq!(parse(Some(1), Some(0)), Some(invalid(Detail::CreditsNotPositive)));
         assert_ne!(reversal(None).fingerprint(), reversal(Some(1)).fingerprint());
+    }
+
+    /// Rows of earlier versions are compared with what is computed now, and sessions of two versions meet at
+    /// the same gate.
+    #[test]
+    fn what_is_stored_is_computed_the_same_for_ever() {
+        let hex = |print: Fingerprint| crate::signatures::encode_hex(&print);
+        let order = RawRequest {
+            amount_minor: Some(900),
+            currency: Some("eur"),
+            source_ref: Some("stripe:cs_1"),
+            ..raw()
+        };
+        let print = |kind, raw| hex(Request::parse(kind, &raw, false).unwrap().fingerprint(&[1; 16]));
+        assert_eq!(print(EntryKind::Purchase, order), "62773d57dc993aa4dd11933e59685058");
+        assert_eq!(print(EntryKind::Spend, raw()), "6188e3ba0c3925e62f960fb9bb4447cc");
+        assert_eq!(
+            hex(HoldRequest::parse(&raw(), None, false).unwrap().fingerprint(&[1; 16])),
+            "da2edeca9c8dde61a49472fedffc8ae7"
+        );
+        let reversal = ReversalRequest::parse(Some(7), Some("k"), None, None).unwrap();
+        assert_eq!(hex(reversal.fingerprint()), "9f2f3c0b8fc7bd8c58a8d09a802cfbfd");
+        assert_eq!(hex(capture_fingerprint(&[1; 16], 5)), "d71c6a8627104fe57c1c769e64581d6d");
+        let write_off = account::WriteOff { entry_id: 1, lot_id: 2, credits: 3, balance_after: 4, left: 5 };
+        assert_eq!(hex(expiry_fingerprint(&write_off)), "e67e839f48e7fd8bd2fc77eccb73e2f4");
+        assert_eq!(expiry_key(&write_off), "billing_rpc:expiry:2:5");
+        assert_eq!(capture_key("x"), "billing_rpc:capture:x");
+        assert_eq!(undo_key(7, 0), "billing_rpc:undo:7:0");
+        assert_eq!((gate("stripe:cs_1"), gate("stripe:cs_2")), (894, 798));
+    }
+
+    #[test]
+    fn a_spend_is_below_zero() {
+        let credits = |kind| Request::parse(kind, &raw(), false).unwrap().credits;
+        assert_eq!(credits(EntryKind::Purchase), 10);
+        assert_eq!(credits(EntryKind::Grant), 10);
+        assert_eq!(credits(EntryKind::Spend), -10);
+    }
+
+    #[test]
+    fn each_parameter_alone_makes_another_request() {
+        let print = |kind, raw: &RawRequest, customer| {
+            Request::parse(kind, raw, false).unwrap().fingerprint(&[customer; 16])
+        };
+        let order = RawRequest {
+            amount_minor: Some(5),
+            currency: Some("eur"),
+            source_ref: Some("paystack:a"),
+            ..raw()
+        };
+        let mut prints = vec![
+            print(EntryKind::Purchase, &order, 1),
+            print(EntryKind::Purchase, &order, 2),
+            print(EntryKind::Grant, &order, 1),
+        ];
+        for other in [
+            RawRequest { credits: Some(11), ..order },
+            RawRequest { credit_type: Some("gold"), ..order },
+            RawRequest { amount_minor: Some(6), ..order },
+            RawRequest { currency: Some("usd"), ..order },
+            RawRequest { source_ref: Some("paystack:b"), ..order },
+            RawRequest { source_ref: None, ..order },
+        ] {
+            prints.push(print(EntryKind::Purchase, &other, 1));
+        }
+        let hold = |raw: &RawRequest, customer| {
+            HoldRequest::parse(raw, None, false).unwrap().fingerprint(&[customer; 16])
+        };
+        prints.extend([
+            hold(&raw(), 1),
+            hold(&raw(), 2),
+            hold(&RawRequest { credits: Some(11), ..raw() }, 1),
+            hold(&RawRequest { credit_type: Some("gold"), ..raw() }, 1),
+        ]);
+        let reversal = |entry_id, credits| {
+            ReversalRequest::parse(Some(entry_id), Some("k"), credits, None).unwrap().fingerprint()
+        };
+        prints.extend([reversal(1, None), reversal(1, Some(1)), reversal(2, None)]);
+        let count = prints.len();
+        prints.sort();
+        prints.dedup();
+        assert_eq!(prints.len(), count);
     }
 
     #[test]
