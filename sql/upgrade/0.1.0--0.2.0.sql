@@ -21,6 +21,24 @@ CREATE FUNCTION billing.current_customer_id() RETURNS uuid
 LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'current_customer_id_wrapper';
 
+-- Secrets and personal data stay out of the planner's statistics, where they would outlive their rows.
+ALTER TABLE billing.webhook_secrets ALTER COLUMN secret SET STATISTICS 0;
+ALTER TABLE billing.customers
+    ALTER COLUMN user_id SET STATISTICS 0,
+    ALTER COLUMN legacy_id SET STATISTICS 0,
+    ALTER COLUMN email SET STATISTICS 0,
+    ALTER COLUMN external_id SET STATISTICS 0,
+    ALTER COLUMN stripe_customer_id SET STATISTICS 0,
+    ALTER COLUMN paystack_customer_code SET STATISTICS 0;
+ALTER TABLE billing.customer_aliases ALTER COLUMN code SET STATISTICS 0;
+ALTER TABLE billing.webhook_events
+    ALTER COLUMN claim_token SET STATISTICS 0,
+    ALTER COLUMN payload SET STATISTICS 0;
+-- What ANALYZE wrote there before.
+DELETE FROM pg_statistic s USING pg_attribute a
+WHERE a.attrelid = s.starelid AND a.attnum = s.staattnum AND a.attstattarget = 0
+    AND a.attrelid IN (SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind = 'r');
+
 -- 0.1.0 took what others had been granted on this schema for its own doing (see access.sql).
 DELETE FROM pg_init_privs
 WHERE classoid = 'pg_namespace'::regclass AND objoid = '@extschema@'::regnamespace AND privtype = 'e';
