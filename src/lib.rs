@@ -44,6 +44,9 @@ pgrx::extension_sql_file!(
     requires = [
         customers::resolve_billing_user,
         customers::register_billing_user,
+        customers::mend::move_identifier,
+        customers::mend::merge_customers,
+        customers::mend::forget_customer,
         credits::apply_credit_purchase,
         credits::grant_credits,
         credits::spend_credits,
