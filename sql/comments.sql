@@ -20,6 +20,30 @@ Answers: applied; replay (all known already); invalid with identity_conflict (th
 
 Example: SELECT reason, detail FROM register_billing_user(legacy_id => 7, email => 'ada@example.com', stripe_customer_id => 'cus_ada');$$;
 
+COMMENT ON FUNCTION billing.move_identifier(text, uuid) IS $$Gives an identifier to the customer named, whoever has it.
+
+identifier is of any kind, an alias too; customer_id is the customer's own id, as resolve_billing_user shows it. Credits stay where they are: only the name moves. With a provider code go the subscriptions that it pays for, and the events that waited for it are processed, as with any link. If it was the first code of who had it, that customer's oldest alias of the same provider takes its place. An e-mail replaces the one that the customer has. An identifier that nobody has is given all the same.
+
+Answers: applied, with what the customer has now; replay (it is the customer's already); invalid / identity_conflict (the customer has another user id, legacy id or external id). An identifier that can name nobody and a customer who is not there, was merged or was forgotten are refused with SQLSTATE 22023.
+
+Example: SELECT m.reason, m.email FROM resolve_billing_user('7') u, billing.move_identifier('ada@example.com', u.customer_id) m;$$;
+
+COMMENT ON FUNCTION billing.merge_customers(uuid, uuid) IS $$Makes two customers one: all that the first has is the second's from now on.
+
+from_id and into_id are customers' own ids, as resolve_billing_user shows them. Balances move by two entries of kind adjustment per credit type, exactly once; lots move with their expiry and priority, open holds as they are, subscriptions, payments and identifiers too. Provider codes become aliases where the customer has one; of two e-mails the one of into_id stays, and the other names nobody from then on. The entries of from_id stay where they are; what is asked of them later (a replay, a refund, a reversal, the capture of a hold) is answered from the books of into_id. There is no way back.
+
+Answers: applied, with what the customer has now; replay (merged before, and nothing has come since); invalid / identity_conflict (both have a user id, a legacy id or an external id); invalid / balance_overflow. Unknown, forgotten and otherwise merged customers, and one customer twice, are refused with SQLSTATE 22023.
+
+Example: SELECT m.reason, m.email FROM resolve_billing_user('guest@example.com') f, resolve_billing_user('7') i, billing.merge_customers(f.customer_id, i.customer_id) m WHERE f.found;$$;
+
+COMMENT ON FUNCTION billing.forget_customer(uuid) IS $$Takes every identifier of a customer out of the books, and keeps the books.
+
+Gone are user id, legacy id, e-mail, external id, provider codes and aliases; the codes kept with subscriptions; and of every event about the person its body, what it waits for, and a provider code as its object. Events that are not finished are dismissed with it: look at billing.failed_events first. Entries, payments and subscriptions stay, under a customer whom nothing names any more. What the application itself wrote into metadata, idempotency keys, references and branch ids is in the ledger for good: keep personal data out of them. Cancel a running subscription at the provider first: what it still sends is stored as a stranger's. Looks at every event once, which takes a while where there are millions.
+
+Answers: applied; replay (forgotten before). A customer who is not there, or was merged into another one, is refused with SQLSTATE 22023.
+
+Example: SELECT f.reason FROM resolve_billing_user('cus_grace') u, billing.forget_customer(u.customer_id) f WHERE u.found;$$;
+
 -- Credits.
 
 COMMENT ON FUNCTION @extschema@.apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamptz, jsonb, text) IS $$Credits a purchase, once per idempotency key and once per source.

@@ -9,7 +9,9 @@ CREATE TABLE billing.customers (
     email text,
     external_id text,
     stripe_customer_id text,
-    paystack_customer_code text
+    paystack_customer_code text,
+    merged_into uuid,
+    forgotten_at timestamptz
 );
 -- Partial, so that an update of an identifier is no key update: it does not make the foreign-key
 -- checks of others wait.
@@ -21,6 +23,7 @@ CREATE UNIQUE INDEX customers_stripe_customer_id ON billing.customers (stripe_cu
     WHERE stripe_customer_id IS NOT NULL;
 CREATE UNIQUE INDEX customers_paystack_customer_code ON billing.customers (paystack_customer_code)
     WHERE paystack_customer_code IS NOT NULL;
+CREATE INDEX customers_merged_into ON billing.customers (merged_into) WHERE merged_into IS NOT NULL;
 COMMENT ON TABLE billing.customers IS 'Who owns credits and subscriptions; each identifier belongs to one customer.';
 COMMENT ON COLUMN billing.customers.customer_id IS 'The customer''s own id, made here.';
 COMMENT ON COLUMN billing.customers.user_id IS 'The application''s user id, where it is a uuid.';
@@ -30,6 +33,8 @@ COMMENT ON COLUMN billing.customers.email IS 'E-mail address, lower-cased.';
 COMMENT ON COLUMN billing.customers.external_id IS 'The application''s user id, where it is any other text.';
 COMMENT ON COLUMN billing.customers.stripe_customer_id IS 'The first cus_... linked; further ones are aliases.';
 COMMENT ON COLUMN billing.customers.paystack_customer_code IS 'The first CUS_... linked; further ones are aliases.';
+COMMENT ON COLUMN billing.customers.merged_into IS 'The customer that this one is part of since billing.merge_customers; its own entries stay here.';
+COMMENT ON COLUMN billing.customers.forgotten_at IS 'When billing.forget_customer took all identifiers; the books stay.';
 
 CREATE TABLE billing.customer_aliases (
     customer_id uuid NOT NULL REFERENCES billing.customers,

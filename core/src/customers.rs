@@ -4,6 +4,8 @@ use crate::json::Object;
 use crate::outcome::{Detail, Refusal, invalid};
 use crate::text::{MAX_REFERENCE_BYTES, is_blank, is_solid};
 
+pub mod mend;
+
 /// The 16 bytes of a uuid.
 pub type Uuid = [u8; 16];
 
@@ -343,14 +345,14 @@ fn given<T, U>(
     }
 }
 
-/// One row of `billing.customers`, with those of the registration's codes that are its aliases.
+/// One row of `billing.customers` with its aliases: those among a registration's codes, or all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Customer {
     /// Primary key.
     pub customer_id: Uuid,
     /// What is known of the person.
     pub known: Registration,
-    /// Aliases among the codes that were looked up.
+    /// As far as they were looked up.
     pub aliases: Vec<String>,
 }
 

@@ -21,6 +21,25 @@ CREATE FUNCTION billing.current_customer_id() RETURNS uuid
 LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'current_customer_id_wrapper';
 
+-- People mended: who became part of whom, who was forgotten.
+ALTER TABLE billing.customers ADD COLUMN merged_into uuid;
+ALTER TABLE billing.customers ADD COLUMN forgotten_at timestamptz;
+CREATE INDEX customers_merged_into ON billing.customers (merged_into) WHERE merged_into IS NOT NULL;
+COMMENT ON COLUMN billing.customers.merged_into IS 'The customer that this one is part of since billing.merge_customers; its own entries stay here.';
+COMMENT ON COLUMN billing.customers.forgotten_at IS 'When billing.forget_customer took all identifiers; the books stay.';
+CREATE FUNCTION billing.move_identifier(identifier text DEFAULT NULL, customer_id uuid DEFAULT NULL) RETURNS @extschema@.identity_outcome
+LANGUAGE c VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'move_identifier_wrapper';
+CREATE FUNCTION billing.merge_customers(from_id uuid DEFAULT NULL, into_id uuid DEFAULT NULL) RETURNS @extschema@.identity_outcome
+LANGUAGE c VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'merge_customers_wrapper';
+CREATE FUNCTION billing.forget_customer(customer_id uuid DEFAULT NULL) RETURNS @extschema@.identity_outcome
+LANGUAGE c VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'forget_customer_wrapper';
+
 -- Secrets and personal data stay out of the planner's statistics, where they would outlive their rows.
 ALTER TABLE billing.webhook_secrets ALTER COLUMN secret SET STATISTICS 0;
 ALTER TABLE billing.customers

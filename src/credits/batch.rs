@@ -62,6 +62,10 @@ fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<Cre
         let prepared = Prepared::lock(client, charges, &requests)?;
         for _ in 0..MAX_ROUNDS {
             let mut round = Round::load(client, &prepared, &requests)?;
+            if customers::any_merged(client, &round.poor)? {
+                prepared.take_back(client, &round)?;
+                return one_by_one(client, &requests);
+            }
             let outcomes = round.run(client, &prepared, &requests)?;
             match pg::savepoint(pg::Errors::Through, || round.write(client))? {
                 Ended::Done(()) => {
@@ -93,8 +97,8 @@ fn share_keys(client: &Client, requests: &[Parsed]) -> Result<()> {
     Ok(())
 }
 
-/// A purchase that is undone as soon as it is made changes what the operations after it find: then each is
-/// a call of its own.
+/// A purchase that is undone as soon as it is made changes what the operations after it find, and so does an
+/// operator who merged a customer while the locks were waited for: then each is a call of its own.
 fn one_by_one(client: &Client, requests: &[Parsed]) -> Result<Vec<CreditOutcome>> {
     let call = |parsed: &Parsed| match parsed {
         Err(refusal) => Ok(CreditOutcome::refused(*refusal)),
@@ -270,6 +274,8 @@ struct Round<'a> {
     /// Per source, all that is the same fact.
     same: HashMap<&'a str, Vec<String>>,
     accounts: HashMap<(Uuid, &'a str), Locked<'a>>,
+    /// Customers who have nothing in an account: merging leaves nothing behind, so only they may be merged.
+    poor: Vec<Uuid>,
     /// Accounts that an operation was applied to.
     touched: BTreeSet<(Uuid, &'a str)>,
     entries: Vec<BulkEntry<'a>>,
@@ -293,6 +299,9 @@ impl<'a> Round<'a> {
         keys.dedup();
         let rows = bulk::lock_balances(client, &keys)?;
         let mut accounts = HashMap::with_capacity(keys.len());
+        let balance = |key: &AccountKey| rows.get(&(key.customer_id, key.credit_type.to_owned()));
+        let poor = keys.iter().filter(|key| balance(key).is_none_or(|row| row.balance == 0));
+        let poor = poor.map(|key| key.customer_id).collect();
         for key in keys {
             if let Some(row) = rows.get(&(key.customer_id, key.credit_type.to_owned())) {
                 accounts.insert((key.customer_id, key.credit_type), Locked::settled(client, key, *row)?);
@@ -309,6 +318,7 @@ impl<'a> Round<'a> {
             sources: bulk::by_sources(client, same.values().flatten().cloned().collect())?,
             same,
             accounts,
+            poor,
             touched: BTreeSet::new(),
             entries: Vec::new(),
             uses: Vec::new(),

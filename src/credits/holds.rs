@@ -68,6 +68,7 @@ fn hold(client: &Client, request: &HoldRequest, metadata: Option<&JsonbArgument>
     let Some(mut locked) = Locked::open(client, key)? else {
         return Ok(HoldOutcome::refused(invalid(Detail::InsufficientCredits)));
     };
+    let key = locked.key;
     // A rival with the same key may have committed while this call waited for its turn.
     if let Some(outcome) = standing(client, request, &person)? {
         return Ok(outcome);
@@ -79,7 +80,7 @@ fn hold(client: &Client, request: &HoldRequest, metadata: Option<&JsonbArgument>
     let new = NewHold {
         credits: request.credits,
         idempotency_key: request.idempotency_key,
-        fingerprint: request.fingerprint(&customer_id),
+        fingerprint: request.fingerprint(&key.customer_id),
         created_at: locked.at,
         expires_at: locked.at.plus_seconds(request.ttl_seconds.into()),
         metadata: metadata.map(JsonbArgument::datum),
@@ -105,8 +106,7 @@ fn standing(client: &Client, request: &HoldRequest, person: &Person) -> Result<O
     let Some(keyed) = store::by_key(client, request.idempotency_key)? else { return Ok(None) };
     if let Keyed::Hold(hold_id, customer_id, fingerprint) = keyed
         && request.fingerprint(&customer_id).as_slice() == fingerprint
-        && (*person == Person::Known(customer_id)
-            || customers::is_known_as(client, &request.user, customer_id)?)
+        && customers::is_known_as(client, person, &request.user, customer_id)?
     {
         return shown(client, Reason::Replay, None, hold_id).map(Some);
     }

@@ -5,6 +5,7 @@ use billing_core::credits::{EntryKind, expiry_fingerprint, expiry_key};
 use billing_core::customers::Uuid;
 
 use super::store::{self, AccountKey, BalanceRow, NewEntry, Origin};
+use crate::customers;
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, Ended, Time};
 
@@ -26,12 +27,27 @@ pub struct Locked<'a> {
 }
 
 impl<'a> Locked<'a> {
-    /// Locks the account; none if it has no row yet.
-    pub fn open(client: &Client, key: AccountKey<'a>) -> Result<Option<Locked<'a>>> {
-        match store::lock_balance(client, key)? {
-            Some(row) => Locked::settled(client, key, row).map(Some),
-            None => Ok(None),
+    /// Locks the account; none if it has no row yet. Of a customer who was merged into another it is that
+    /// one's, whose key it then has.
+    pub fn open(client: &Client, mut key: AccountKey<'a>) -> Result<Option<Locked<'a>>> {
+        loop {
+            let row = store::lock_balance(client, key)?;
+            // Merging leaves nothing behind: only who has nothing needs to be asked after.
+            if row.is_none_or(|row| row.balance == 0) {
+                let heir = customers::heir(client, key.customer_id)?;
+                if heir != key.customer_id {
+                    key.customer_id = heir;
+                    continue;
+                }
+            }
+            return row.map(|row| Locked::settled(client, key, row)).transpose();
         }
+    }
+
+    /// Locks the account of that very customer, who must have it.
+    pub fn open_itself(client: &Client, key: AccountKey<'a>) -> Result<Locked<'a>> {
+        let row = store::lock_balance(client, key)?.ok_or(Error::BrokenInvariant)?;
+        Locked::settled(client, key, row)
     }
 
     /// Locks the account if nobody else has it.

@@ -21,13 +21,15 @@ mod end_users;
 mod expiry;
 mod holds;
 mod ledger;
+mod merge;
 mod reversals;
 mod store;
 
 use ledger::Locked;
+pub use merge::{merge, prepare_merge};
 pub use reversals::undo;
-pub use store::Origin;
 use store::{AccountKey, Entry, HistoryEntry, Keyed, NewEntry};
+pub use store::{Origin, credit_types};
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -211,7 +213,8 @@ fn answer(kind: EntryKind, raw: &RawRequest, metadata: Option<&JsonbArgument>) -
 struct Made<'a> {
     charge: Option<&'a str>,
     customer: Option<Uuid>,
-    balance: bool,
+    /// Whose.
+    balance: Option<Uuid>,
 }
 
 /// Applies a well-formed request of a caller.
@@ -227,7 +230,7 @@ fn apply(client: &Client, request: &Request, metadata: Option<&JsonbArgument>) -
     let mut made = Made::default();
     let (charges, credited) = lock_charges(client, request, &mut made)?;
     if credited {
-        take_back(client, request, None, &made)?;
+        take_back(client, request, &made)?;
         // By this very request, if the rival that was waited for was one.
         return standing(client, request, &person)?.ok_or(Error::BrokenInvariant);
     }
@@ -323,19 +326,15 @@ impl<'a> Posting<'a> {
 /// The one way that purchases, grants and spends are written.
 fn write(client: &Client, posting: &Posting, person: &Person, mut made: Made) -> Result<CreditOutcome> {
     let request = posting.request;
-    let mut customer_id = None;
     let entered = match admit(client, request, person, &mut made)? {
         Err(refusal) => Entered::Refused(refusal),
-        Ok(id) => {
-            customer_id = Some(id);
-            enter(client, posting, id, &mut made)?
-        }
+        Ok(customer_id) => enter(client, posting, customer_id, &mut made)?,
     };
     if let Entered::Applied(outcome) = entered {
         undo_contested(client, &outcome, posting)?;
         return Ok(outcome);
     }
-    take_back(client, request, customer_id, &made)?;
+    take_back(client, request, &made)?;
     // A rival with the same key or source may have committed while this call waited for a lock: then
     // its entry is the answer, whatever else would be refused now.
     match (standing(client, request, person)?, entered) {
@@ -393,11 +392,9 @@ fn enter(client: &Client, posting: &Posting, customer_id: Uuid, made: &mut Made)
     let mut locked = match Locked::open(client, key)? {
         Some(locked) => locked,
         None if request.credits < 0 => return Ok(Entered::Refused(invalid(Detail::InsufficientCredits))),
-        None => {
-            made.balance = store::insert_balance(client, key, pg::now())?;
-            Locked::open(client, key)?.ok_or(Error::BrokenInvariant)?
-        }
+        None => make_account(client, key, made)?,
     };
+    let key = locked.key;
     // The ledger's own index does not know the keys of holds.
     if locked.hold_count > 0 && store::is_hold_key(client, &request.idempotency_key)? {
         return Ok(Entered::Conflict);
@@ -419,7 +416,7 @@ fn enter(client: &Client, posting: &Posting, customer_id: Uuid, made: &mut Made)
         credits: request.credits,
         balance_after: locked.account.balance,
         idempotency_key: &request.idempotency_key,
-        fingerprint: request.fingerprint(&customer_id),
+        fingerprint: request.fingerprint(&key.customer_id),
         money: request.money.as_ref(),
         source: request.source.as_ref(),
         origin: posting.origin,
@@ -438,13 +435,34 @@ fn enter(client: &Client, posting: &Posting, customer_id: Uuid, made: &mut Made)
     let Some(entry_id) = entry_id else { return Ok(Entered::Conflict) };
     let shown = Shown {
         entry_id,
-        customer_id,
+        customer_id: key.customer_id,
         credit_type: request.credit_type.clone().into_owned(),
         credits: request.credits,
         balance: locked.account.balance,
         created_at: locked.at.timestamp().ok_or(Error::BrokenInvariant)?,
     };
     Ok(Entered::Applied(CreditOutcome { reason: Reason::Applied, detail: None, entry: Some(shown) }))
+}
+
+/// How often the balance is looked for anew because its customer was merged meanwhile.
+const MAX_ROUNDS: usize = 100;
+
+/// Makes a customer's first balance of a type. Inserting waits for an operator who merges the customer into
+/// another: then it is that one's.
+fn make_account<'a>(client: &Client, mut key: AccountKey<'a>, made: &mut Made) -> Result<Locked<'a>> {
+    for _ in 0..MAX_ROUNDS {
+        let new = store::insert_balance(client, key, pg::now())?;
+        let locked = Locked::open(client, key)?;
+        if let Some(locked) = locked.filter(|locked| locked.key == key) {
+            made.balance = new.then_some(key.customer_id);
+            return Ok(locked);
+        }
+        if new {
+            store::discard_balance(client, key)?;
+        }
+        key.customer_id = customers::heir(client, key.customer_id)?;
+    }
+    Err(Error::BrokenInvariant)
 }
 
 /// What the request does to the account: which lots a spend takes from.
@@ -459,8 +477,8 @@ pub(in crate::credits) fn change(
     Ok(Vec::new())
 }
 
-fn take_back(client: &Client, request: &Request, customer_id: Option<Uuid>, made: &Made) -> Result<()> {
-    if let (Some(customer_id), true) = (customer_id, made.balance) {
+fn take_back(client: &Client, request: &Request, made: &Made) -> Result<()> {
+    if let Some(customer_id) = made.balance {
         store::discard_balance(client, AccountKey { customer_id, credit_type: &request.credit_type })?;
     }
     if let Some(customer_id) = made.customer {
@@ -487,8 +505,7 @@ fn standing(client: &Client, request: &Request, person: &Person) -> Result<Optio
 fn replay(client: &Client, request: &Request, person: &Person, keyed: Keyed) -> Result<CreditOutcome> {
     if let Keyed::Entry(entry) = keyed
         && request.fingerprint(&entry.customer_id).as_slice() == entry.fingerprint
-        && (*person == Person::Known(entry.customer_id)
-            || customers::is_known_as(client, &request.user, entry.customer_id)?)
+        && customers::is_known_as(client, person, &request.user, entry.customer_id)?
     {
         return Ok(CreditOutcome { reason: Reason::Replay, detail: None, entry: Some(entry.into()) });
     }

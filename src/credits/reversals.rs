@@ -188,7 +188,7 @@ fn write(
     let Some(entry_id) = entry_id else { return Ok(None) };
     let shown = Shown {
         entry_id,
-        customer_id: undone.customer_id,
+        customer_id: locked.key.customer_id,
         credit_type: undone.credit_type.clone(),
         credits: plan.credits,
         balance: locked.account.balance,

@@ -14,8 +14,10 @@ use crate::pg::{self, Client, Row, RowWriter};
 use crate::{settings, subscriptions, webhooks};
 
 mod end_users;
+pub mod mend;
 mod store;
 
+use store::mend::Standing;
 pub use store::{discard, serialize};
 
 #[pg_extern(stable, parallel_restricted, security_definer)]
@@ -154,9 +156,50 @@ fn application_user(
     }
 }
 
-/// Whether the identifier is that customer's, whatever the application's table says today.
-pub fn is_known_as(client: &Client, identifier: &Identifier, customer_id: Uuid) -> Result<bool> {
-    Ok(store::by_identifier(client, identifier)? == Some(customer_id))
+/// Whether the identifier is that customer's, whatever the application's table says today, or of whom the
+/// customer has become part of. `person`: whom it names today.
+pub fn is_known_as(
+    client: &Client,
+    person: &Person,
+    identifier: &Identifier,
+    customer_id: Uuid,
+) -> Result<bool> {
+    if *person == Person::Known(customer_id) {
+        return Ok(true);
+    }
+    let known = store::by_identifier(client, identifier)?;
+    if known == Some(customer_id) {
+        return Ok(true);
+    }
+    let heir = heir(client, customer_id)?;
+    Ok(*person == Person::Known(heir) || known == Some(heir))
+}
+
+/// Whether any of the customers was merged into another.
+pub fn any_merged(client: &Client, customers: &[Uuid]) -> Result<bool> {
+    if customers.is_empty() || !pg::has_column(c"customers", c"merged_into") {
+        return Ok(false);
+    }
+    let look = |client: &Client| store::mend::any_merged(client, customers);
+    let merged = look(client)?;
+    if pg::keeps_one_snapshot() && pg::read_latest(look)? != merged {
+        return Err(Error::ConcurrentUpdate);
+    }
+    Ok(merged)
+}
+
+/// Who the customer is now: the one whom an operator merged it into, else itself.
+pub fn heir(client: &Client, customer_id: Uuid) -> Result<Uuid> {
+    if !pg::has_column(c"customers", c"merged_into") {
+        return Ok(customer_id);
+    }
+    let look = |client: &Client| store::mend::heir(client, customer_id);
+    let heir = look(client)?;
+    // An older snapshot may show the customer as it was.
+    if pg::keeps_one_snapshot() && pg::read_latest(look)? != heir {
+        return Err(Error::ConcurrentUpdate);
+    }
+    Ok(heir)
 }
 
 /// The customer of a person who is about to be credited, and whether this call made it.
@@ -384,11 +427,20 @@ pub fn link(client: &Client, person: &Person, code: ProviderCode) -> Result<Link
 
 fn link_known(client: &Client, customer_id: Uuid, code: ProviderCode) -> Result<Link> {
     let wanted = Registration::default().with_code(code);
+    let mut customer_id = customer_id;
     for _ in 0..MAX_ROUNDS {
         if let Some(owner) = store::by_identifier(client, &code.identifier())? {
             return Ok(if owner == customer_id { Link::Stood } else { Link::Refused });
         }
         store::lock(client, customer_id)?;
+        match store::mend::standing(client, customer_id)? {
+            Some(Standing::Live) => {}
+            Some(Standing::Merged(into)) => {
+                customer_id = into;
+                continue;
+            }
+            Some(Standing::Forgotten) | None => return Ok(Link::Refused),
+        }
         let known = store::profile(client, customer_id)?.ok_or(Error::BrokenInvariant)?;
         let owner = billing_core::customers::Customer { customer_id, known, aliases: Vec::new() };
         if let RegistrationPlan::Amend(amendment) = plan_registration(&wanted, &[owner])

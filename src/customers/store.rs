@@ -6,6 +6,8 @@ use pgrx::{Uuid as PgUuid, pg_sys};
 use crate::error::{Error, Result};
 use crate::pg::{Client, Columns, Rows, Statement, statements};
 
+pub mod mend;
+
 statements! {
     BY_USER_ID(UUIDOID) = "SELECT customer_id FROM billing.customers WHERE user_id = $1";
     BY_LEGACY_ID(INT8OID) = "SELECT customer_id FROM billing.customers WHERE legacy_id = $1";

@@ -15,6 +15,8 @@ use crate::plans;
 
 mod store;
 
+pub use store::{hand_over, lock_owned, owned};
+
 pub use store::is_started;
 pub use store::running;
 
@@ -103,6 +105,11 @@ fn start(client: &Client, request: &Start, metadata: Option<&JsonbArgument>) -> 
     if !inserted && made {
         customers::discard(client, customer_id)?;
     }
+    // Inserting waits for an operator who merges the customer into another.
+    let heir = customers::heir(client, customer_id)?;
+    if inserted && heir != customer_id {
+        store::hand_over(client, &[request.reference.to_owned()], heir)?;
+    }
     let payment = store::by_reference(client, request.reference)?.ok_or(Error::BrokenInvariant)?;
     if !inserted {
         return replay(client, request, &person, payment);
@@ -113,8 +120,7 @@ fn start(client: &Client, request: &Start, metadata: Option<&JsonbArgument>) -> 
 /// The answer to a reference that stands: the payment as it is now, if this very request started it.
 fn replay(client: &Client, request: &Start, person: &Person, payment: Payment) -> Result<PaymentOutcome> {
     if request.started(&payment)
-        && (*person == Person::Known(payment.customer_id)
-            || customers::is_known_as(client, &request.user, payment.customer_id)?)
+        && customers::is_known_as(client, person, &request.user, payment.customer_id)?
     {
         return Ok(PaymentOutcome::standing(payment));
     }

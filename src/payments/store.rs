@@ -33,6 +33,9 @@ statements! {
         "INSERT INTO billing.branch_subscriptions (payment_id, is_main_branch, branch_id)
          SELECT $1, b.branch_id IS NOT DISTINCT FROM $3, b.branch_id FROM pg_catalog.unnest($2) AS b (branch_id)
          ON CONFLICT (payment_id, branch_id) DO NOTHING";
+    OWNED(UUIDOID) = "SELECT reference FROM billing.payments WHERE customer_id = $1 ORDER BY payment_id";
+    HAND_OVER(TEXTARRAYOID, UUIDOID) =
+        "UPDATE billing.payments SET customer_id = $2 WHERE reference = ANY ($1) RETURNING payment_id";
     LATEST_END(UUIDOID, TEXTOID, TIMESTAMPTZOID) =
         "SELECT subscription_end FROM billing.payments
          WHERE customer_id = $1 AND subscription_end > $3 AND plan = $2
@@ -41,6 +44,23 @@ statements! {
         "SELECT reference, plan, subscription_end FROM billing.payments
          WHERE customer_id = $1 AND subscription_end > $2
          ORDER BY subscription_end DESC, payment_id";
+}
+
+/// The references of a customer's payments, in the order of locking.
+pub fn owned(client: &Client, customer_id: Uuid) -> Result<Vec<String>> {
+    OWNED.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?.all(|row| row.get(1))
+}
+
+/// Locks those payments.
+pub fn lock_owned(client: &Client, references: &[String]) -> Result<()> {
+    references.iter().try_for_each(|reference| lock(client, reference))
+}
+
+/// Gives those payments to another customer.
+pub fn hand_over(client: &Client, references: &[String], customer_id: Uuid) -> Result<()> {
+    let arguments = [references.to_vec().into(), PgUuid::from_bytes(customer_id).into()];
+    let rows = HAND_OVER.with(|s| s.run(client, &arguments))?;
+    if rows.len() == references.len() { Ok(()) } else { Err(Error::BrokenInvariant) }
 }
 
 /// Records a pending payment; false if the reference stands already.

@@ -303,6 +303,16 @@ pub fn refetch_source_is_set() -> bool {
     }
 }
 
+/// Whether a table of schema `billing` has the column: a database may still be at a former schema.
+pub fn has_column(table: &CStr, column: &CStr) -> bool {
+    // SAFETY: lookups in the system caches with valid C strings; a missing name gives InvalidOid, or zero.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"billing".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(table.as_ptr(), schema);
+        pg_sys::get_attnum(table, column.as_ptr()) != 0
+    }
+}
+
 /// A `jsonb` argument: its text to look at, its datum to be stored as it came.
 pub struct JsonbArgument {
     datum: pg_sys::Datum,

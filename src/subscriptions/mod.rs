@@ -26,6 +26,7 @@ mod store;
 mod tests;
 
 use store::{Key, Request, Shown, Stored};
+pub use store::{Owned, forget, hand_over, lock_owned, owned};
 
 const STRIPE: &str = "stripe";
 const PAYSTACK: &str = "paystack";
@@ -356,14 +357,29 @@ fn settle_customer(client: &Client, key: Key) -> Result<Option<Uuid>> {
         return Ok(stored.customer_id);
     }
     let code = ProviderCode::parse(&stored.state.facts.provider_customer).ok_or(Error::BrokenInvariant)?;
+    let mut given = None;
+    for _ in 0..MAX_ROUNDS {
+        let owner = owner_of(client, code)?;
+        // The second look: an operator who moves the code away holds its customer, so that giving waited.
+        if owner == given {
+            return Ok(given);
+        }
+        store::set_customer(client, key, owner)?;
+        given = owner;
+    }
+    Err(Error::BrokenInvariant)
+}
+
+fn owner_of(client: &Client, code: ProviderCode) -> Result<Option<Uuid>> {
     let mut person = customers::find(client, &code.identifier())?;
     if person == Person::Unknown {
         store::meet(client, code.as_str())?;
         person = customers::find(client, &code.identifier())?;
     }
-    let Person::Known(customer_id) = person else { return Ok(None) };
-    store::set_customer(client, key, customer_id)?;
-    Ok(Some(customer_id))
+    Ok(match person {
+        Person::Known(customer_id) => Some(customer_id),
+        Person::New(_) | Person::Unknown => None,
+    })
 }
 
 /// Whether a provider code is anybody's, for something that is written to wait for it: the look comes after

@@ -49,6 +49,26 @@ statements! {
              WHERE provider_customer = $1 AND customer_id IS NULL FOR NO KEY UPDATE SKIP LOCKED)
          UPDATE billing.subscriptions s SET customer_id = $2 FROM waiting w
          WHERE s.provider = w.provider AND s.subscription_id = w.subscription_id";
+    OWNED(UUIDOID) =
+        "SELECT provider, subscription_id, provider_customer FROM billing.subscriptions
+         WHERE customer_id = $1 ORDER BY provider, subscription_id";
+    LOCK_OWNED(TEXTOID, TEXTOID) =
+        "SELECT subscription_id FROM billing.subscriptions
+         WHERE provider = $1 AND subscription_id = $2 FOR NO KEY UPDATE";
+    HAND_OVER(TEXTOID, TEXTOID, UUIDOID) =
+        "UPDATE billing.subscriptions SET customer_id = $3 WHERE provider = $1 AND subscription_id = $2";
+    // What no code of a provider looks like.
+    FORGET(UUIDOID, TEXTARRAYOID) =
+        "UPDATE billing.subscriptions s SET customer_id = $1, provider_customer = 'forgotten'
+         FROM (SELECT provider, subscription_id FROM billing.subscriptions WHERE customer_id = $1
+               UNION ALL
+               SELECT provider, subscription_id FROM billing.subscriptions
+               WHERE provider_customer = ANY ($2) AND customer_id IS NULL) theirs
+         WHERE s.provider = theirs.provider AND s.subscription_id = theirs.subscription_id";
+    DEQUEUE_OF(UUIDOID) =
+        "DELETE FROM billing.refetch_queue q USING billing.subscriptions s
+         WHERE s.customer_id = $1 AND q.object_type = 'subscription' AND q.object_id = s.subscription_id";
+    FORGET_MEETINGS(TEXTARRAYOID) = "DELETE FROM billing.code_meetings WHERE code = ANY ($1)";
     OF_CUSTOMER(UUIDOID) =
         "SELECT provider, subscription_id, price_ids, status, quantity, current_period_end, cancel_at_period_end,
                 trial_end, cancel_at
@@ -214,10 +234,10 @@ fn written<'a>(
     ]
 }
 
-/// Gives a locked subscription its customer.
-pub fn set_customer(client: &Client, key: Key, customer_id: Uuid) -> Result<()> {
+/// Gives a locked subscription its customer, or none.
+pub fn set_customer(client: &Client, key: Key, customer_id: Option<Uuid>) -> Result<()> {
     let [provider, subscription_id] = key.arguments();
-    let arguments = [provider, subscription_id, PgUuid::from_bytes(customer_id).into()];
+    let arguments = [provider, subscription_id, customer_id.map(PgUuid::from_bytes).into()];
     one(SET_CUSTOMER.with(|s| s.run(client, &arguments))?)
 }
 
@@ -231,6 +251,54 @@ pub fn meet(client: &Client, code: &str) -> Result<()> {
 /// whoever holds them.
 pub fn attach(client: &Client, code: &str, customer_id: Uuid) -> Result<()> {
     ATTACH.with(|s| s.run(client, &[code.into(), PgUuid::from_bytes(customer_id).into()]))?;
+    Ok(())
+}
+
+/// A subscription of a customer's, as far as mending people needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    pub provider: String,
+    pub subscription_id: String,
+    pub provider_customer: String,
+}
+
+impl Owned {
+    fn arguments(&self) -> [DatumWithOid<'_>; 2] {
+        [self.provider.as_str().into(), self.subscription_id.as_str().into()]
+    }
+}
+
+/// The subscriptions of a customer, in the order of locking.
+pub fn owned(client: &Client, customer_id: Uuid) -> Result<Vec<Owned>> {
+    OWNED.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?.all(|row| {
+        Ok(Owned { provider: row.get(1)?, subscription_id: row.get(2)?, provider_customer: row.get(3)? })
+    })
+}
+
+/// Locks those subscriptions.
+pub fn lock_owned(client: &Client, owned: &[Owned]) -> Result<()> {
+    for subscription in owned {
+        one(LOCK_OWNED.with(|s| s.run(client, &subscription.arguments()))?)?;
+    }
+    Ok(())
+}
+
+/// Gives those locked subscriptions to another customer.
+pub fn hand_over(client: &Client, owned: &[Owned], customer_id: Uuid) -> Result<()> {
+    for subscription in owned {
+        let [provider, subscription_id] = subscription.arguments();
+        let arguments = [provider, subscription_id, PgUuid::from_bytes(customer_id).into()];
+        HAND_OVER.with(|s| s.run(client, &arguments))?;
+    }
+    Ok(())
+}
+
+/// Takes the provider codes of a customer who is forgotten out of everything about subscriptions.
+pub fn forget(client: &Client, customer_id: Uuid, codes: Vec<String>) -> Result<()> {
+    let customer: DatumWithOid = PgUuid::from_bytes(customer_id).into();
+    FORGET.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into(), codes.clone().into()]))?;
+    DEQUEUE_OF.with(|s| s.run(client, &[customer]))?;
+    FORGET_MEETINGS.with(|s| s.run(client, &[codes.into()]))?;
     Ok(())
 }
 

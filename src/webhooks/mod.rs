@@ -1,5 +1,7 @@
 //! Webhooks: SQL entry points for deliveries, claims and operators.
 
+use billing_core::customers::mend::Traces;
+use billing_core::customers::{Customer, Uuid};
 use billing_core::outcome::{Detail, Reason, Refusal};
 use billing_core::text;
 use billing_core::webhooks::{Provider, Status, check_max_events};
@@ -9,7 +11,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::pg::{self, JsonArgument, JsonbArgument, Row, RowWriter};
+use crate::pg::{self, Client, JsonArgument, JsonbArgument, Row, RowWriter};
 
 mod checkout;
 mod claims;
@@ -234,6 +236,13 @@ fn allow_account(
         .filter(|id| text::is_solid(id) && id.len() <= text::MAX_REFERENCE_BYTES)
         .ok_or(Error::BadArgument("the account id is missing, blank or too long"))?;
     Ok(pg::write(|client| store::allow_account(client, account_id, allowed.unwrap_or(true)))?)
+}
+
+/// Takes a person who is to be forgotten out of all events; `customers` are those of the person. What has
+/// not been processed yet never will be.
+pub fn forget(client: &Client, person: &Customer, customers: &[Uuid]) -> Result<()> {
+    let result = delivery::result_json(&effects::Effect::ignored(Detail::Dismissed));
+    store::forget(client, Traces::of(person), customers, &result)
 }
 
 /// SQL type `event_outcome`.

@@ -1,5 +1,7 @@
 //! SQL statements on webhook events and allowed accounts.
 
+use billing_core::customers::Uuid;
+use billing_core::customers::mend::Traces;
 use billing_core::outcome::Detail;
 use billing_core::webhooks::{Event, Standing, Status, Summary, standing};
 use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
@@ -69,6 +71,41 @@ statements! {
              payload = CASE WHEN $5 THEN payload END
          WHERE provider = $1 AND event_id = $2 AND status IN ('failed', 'dead')
          RETURNING event_type, attempts";
+    // Looks at every event, for no index knows what a body says. $1: the provider codes, $2: identifiers as
+    // a body has them, in lower case, $3: a legacy id where a body names its user, $4: the customers, $5: identifiers
+    // without quotes, for messages; $6: the result of what is dismissed.
+    FORGET(TEXTARRAYOID, TEXTARRAYOID, TEXTOID, UUIDARRAYOID, TEXTARRAYOID, JSONBOID) =
+        "WITH theirs AS MATERIALIZED (
+             SELECT v.provider, v.event_id FROM billing.webhook_events v
+             WHERE v.customer_code = ANY ($1) OR v.object_id = ANY ($1)
+                 OR v.payload IS NOT NULL AND (
+                     v.payload ~ $3
+                     OR EXISTS (SELECT FROM pg_catalog.unnest($2) n (needle)
+                                WHERE pg_catalog.strpos(pg_catalog.lower(v.payload), n.needle) > 0)
+                     OR v.provider || ':' || v.event_id = ANY (ARRAY(
+                         SELECT e.event FROM billing.ledger e WHERE e.customer_id = ANY ($4) AND e.event IS NOT NULL)))
+                 OR v.result IS NOT NULL AND (
+                     v.result::text ~ $3
+                     OR EXISTS (SELECT FROM pg_catalog.unnest($2) n (needle)
+                                WHERE pg_catalog.strpos(pg_catalog.lower(v.result::text), n.needle) > 0))
+                 OR EXISTS (SELECT FROM pg_catalog.unnest($5) n (needle)
+                            WHERE pg_catalog.strpos(pg_catalog.lower(v.error_message), n.needle) > 0)
+             ORDER BY v.provider, v.event_id FOR UPDATE)
+         UPDATE billing.webhook_events v
+         SET payload = NULL, customer_code = NULL, error_message = NULL, next_attempt_at = NULL,
+             object_id = CASE WHEN v.object_id = ANY ($1) THEN NULL ELSE v.object_id END,
+             payload_summary = CASE WHEN v.payload_summary ->> 'object_id' = ANY ($1)
+                 THEN v.payload_summary - 'object_id' ELSE v.payload_summary END,
+             result = CASE WHEN v.status IN ('recorded', 'failed', 'dead') THEN $6
+                 WHEN v.result::text ~ $3
+                     OR EXISTS (SELECT FROM pg_catalog.unnest($2) n (needle)
+                                WHERE pg_catalog.strpos(pg_catalog.lower(v.result::text), n.needle) > 0)
+                 THEN NULL ELSE v.result END,
+             error_detail = CASE WHEN v.status IN ('recorded', 'failed', 'dead') THEN NULL ELSE v.error_detail END,
+             processed_at = CASE WHEN v.status IN ('recorded', 'failed', 'dead')
+                 THEN pg_catalog.clock_timestamp() ELSE v.processed_at END,
+             status = CASE WHEN v.status IN ('recorded', 'failed', 'dead') THEN 'completed' ELSE v.status END
+         FROM theirs t WHERE v.provider = t.provider AND v.event_id = t.event_id";
     PURGE(INTERVALOID, INT8OID) =
         "UPDATE billing.webhook_events e SET payload = NULL, result = NULL
          FROM (SELECT v.provider, v.event_id FROM billing.webhook_events v
@@ -325,6 +362,22 @@ pub fn dismiss(
     let result = pg::jsonb(result).into();
     let arguments = [provider, event_id, pg::now().timestamp().into(), result, keep_payload.into()];
     DISMISS.with(|s| s.run(client, &arguments))?.first(|row| Ok((row.get(1)?, row.get(2)?)))
+}
+
+/// Takes a person out of all events: bodies, codes, results. What is not finished is completed with that
+/// result. `customers`: whose entries tell of their events.
+pub fn forget(client: &Client, traces: Traces, customers: &[Uuid], result: &str) -> Result<()> {
+    let customers: Vec<PgUuid> = customers.iter().copied().map(PgUuid::from_bytes).collect();
+    let arguments = [
+        traces.codes.into(),
+        traces.in_bodies.into(),
+        traces.legacy_id.into(),
+        customers.into(),
+        traces.in_messages.into(),
+        pg::jsonb(result).into(),
+    ];
+    FORGET.with(|s| s.run(client, &arguments))?;
+    Ok(())
 }
 
 /// Drops body and result of so many events that were completed longer ago; how many.

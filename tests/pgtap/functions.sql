@@ -11,6 +11,9 @@ INSERT INTO expected VALUES
     ('resolve_billing_user(text)', 's', true, '{service}'),
     ('register_billing_user(uuid, text, bigint, text, text, text)', 'v', true, '{service}'),
     ('billing.set_users_table(text, text, text)', 'v', false, '{}'),
+    ('billing.move_identifier(text, uuid)', 'v', true, '{}'),
+    ('billing.merge_customers(uuid, uuid)', 'v', true, '{}'),
+    ('billing.forget_customer(uuid)', 'v', true, '{}'),
     -- credits
     ('apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamp with time zone, jsonb, text)', 'v', true, '{service}'),
     ('grant_credits(text, bigint, text, text, timestamp with time zone, integer, jsonb)', 'v', true, '{service}'),

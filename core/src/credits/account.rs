@@ -186,6 +186,17 @@ impl Account {
         self.lots.insert(place, lot);
     }
 
+    /// Takes over all of another settled account: balance, lots, and what is held of both.
+    pub fn absorb(&mut self, from: &mut Account) -> Result<(), Refusal> {
+        self.add(from.balance)?;
+        let absorbed = std::mem::take(from);
+        self.held += absorbed.held;
+        self.in_lots += absorbed.in_lots;
+        self.lots.extend(absorbed.lots);
+        self.lots.sort_by_key(Lot::burns_at);
+        Ok(())
+    }
+
     /// Takes credits from a settled account; which lots gave how much, in the order of burning.
     pub fn spend(&mut self, credits: i64, now: Micros) -> Result<Vec<Part>, Refusal> {
         let parts = self.choose(credits, now)?;
@@ -325,6 +336,26 @@ mod tests {
     fn account(balance: i64, lots: Vec<Lot>) -> Account {
         let in_lots = lots.iter().map(|lot| lot.remaining).sum();
         Account::new(balance, 0, in_lots, lots, Vec::new())
+    }
+
+    #[test]
+    fn absorbing_moves_everything_and_loses_nothing() {
+        let mut from = account(30, vec![lot(1, 0, Some(50), 10), lot(4, -1, None, 5)]);
+        let mut into = account(7, vec![lot(2, 0, Some(60), 3), lot(3, 0, Some(40), 2)]);
+        from.hold(8, 0).expect("enough");
+        into.hold(6, 0).expect("enough");
+        into.absorb(&mut from).expect("fits");
+        assert_eq!(from, Account::default());
+        assert_eq!((into.balance, into.held, into.in_lots), (37, 14, 20));
+        assert_eq!(into.available(), 23);
+        let order: Vec<i64> = into.lots.iter().map(|lot| lot.lot_id).collect();
+        assert_eq!(order, [4, 3, 1, 2], "burnt in the order of both");
+        assert_eq!(into.available_loose(), into.available() - 20 + 5 + 3 + 3 + 2);
+        let mut full = account(i64::MAX, Vec::new());
+        let before = full.clone();
+        let mut one = account(1, Vec::new());
+        assert_eq!(full.absorb(&mut one), Err(invalid(Detail::BalanceOverflow)));
+        assert_eq!((full, one.balance), (before, 1));
     }
 
     fn parts(parts: &[(i64, i64)]) -> Vec<Part> {

@@ -315,6 +315,18 @@ pub fn undo_key(entry_id: i64, number: i64) -> String {
     format!("{RESERVED_KEY_PREFIX}undo:{entry_id}:{number}")
 }
 
+/// The keys of the two entries that move a balance to another customer; `last_entry` is the one that the
+/// balance was made by, so that it moves once.
+pub fn merge_keys(last_entry: i64) -> (String, String) {
+    let key = |side| format!("{RESERVED_KEY_PREFIX}merge:{last_entry}:{side}");
+    (key("from"), key("into"))
+}
+
+/// What the keys of a merge stand for.
+pub fn merge_fingerprint(customer_id: &Uuid, credits: i64) -> Fingerprint {
+    fingerprint(&[credits], customer_id, &[Some("merge")])
+}
+
 /// What a capture's key stands for.
 pub fn capture_fingerprint(hold_id: &Uuid, credits: i64) -> Fingerprint {
     fingerprint(&[credits], hold_id, &[Some("capture")])
@@ -367,8 +379,13 @@ impl<'a> HoldRequest<'a> {
 
     /// What the same key must stand for to be the same hold: not its lifetime, not metadata.
     pub fn fingerprint(&self, customer_id: &Uuid) -> Fingerprint {
-        fingerprint(&[self.credits], customer_id, &[Some("hold"), Some(self.credit_type)])
+        hold_fingerprint(customer_id, self.credit_type, self.credits)
     }
+}
+
+/// What a hold's key stands for.
+pub fn hold_fingerprint(customer_id: &Uuid, credit_type: &str, credits: i64) -> Fingerprint {
+    fingerprint(&[credits], customer_id, &[Some("hold"), Some(credit_type)])
 }
 
 /// A well-formed `reverse_credit_entry`.

@@ -2,7 +2,7 @@
 
 use billing_core::charges::Undone as UndoneBy;
 use billing_core::credits::account::{Account, Lot, Part, RunOut, Use};
-use billing_core::credits::{EntryKind, Fingerprint, Money, Source, Terms};
+use billing_core::credits::{EntryKind, Fingerprint, Money, Source, Terms, hold_fingerprint};
 use billing_core::customers::Uuid;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::{JsonB, Uuid as PgUuid};
@@ -160,6 +160,18 @@ statements! {
     BALANCE(UUIDOID, TEXTOID) =
         "SELECT balance, held, in_lots, hold_count, last_entry_at FROM billing.balances
          WHERE customer_id = $1 AND credit_type = $2";
+    CREDIT_TYPES(UUIDOID) =
+        "SELECT credit_type FROM billing.balances WHERE customer_id = $1 ORDER BY credit_type";
+    // Lots are found by the entries that made them, for those that are used up are in no index of their own.
+    HAND_OVER_LOTS(UUIDOID, UUIDOID, TEXTOID, UUIDARRAYOID) =
+        "UPDATE billing.lots l SET customer_id = $2 FROM billing.ledger e
+         WHERE e.customer_id = ANY ($4) AND e.credit_type = $3 AND l.entry_id = e.entry_id
+             AND l.customer_id = $1 AND l.credit_type = $3";
+    OPEN_HOLDS(UUIDOID, TEXTOID) =
+        "SELECT hold_id, credits FROM billing.holds
+         WHERE customer_id = $1 AND credit_type = $2 AND status = 'open'";
+    HAND_OVER_HOLD(UUIDOID, UUIDOID, BYTEAOID) =
+        "UPDATE billing.holds SET customer_id = $2, fingerprint = $3 WHERE hold_id = $1 RETURNING hold_id";
     HISTORY(UUIDOID, TEXTOID, INT8OID, INT8OID) =
         "SELECT entry_id, kind, credits, balance_after, credit_type, reverses, source_ref, idempotency_key,
                 metadata::text, created_at
@@ -656,6 +668,36 @@ pub fn first_entry_within(
 /// The number of the account's last entry.
 pub fn last_entry(client: &Client, key: AccountKey) -> Result<Option<i64>> {
     LAST_ENTRY.with(|s| s.run(client, &key.arguments()))?.first(|row| row.get(1))
+}
+
+/// The types of which a customer has a balance, if only of zero.
+pub fn credit_types(client: &Client, customer_id: Uuid) -> Result<Vec<String>> {
+    CREDIT_TYPES.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?.all(|row| row.get(1))
+}
+
+/// Gives all lots of a locked account to another's; `family` has made them.
+pub fn hand_over_lots(client: &Client, from: AccountKey, into: Uuid, family: &[Uuid]) -> Result<()> {
+    let [customer, credit_type] = from.arguments();
+    let family: Vec<PgUuid> = family.iter().copied().map(PgUuid::from_bytes).collect();
+    let arguments = [customer, PgUuid::from_bytes(into).into(), credit_type, family.into()];
+    HAND_OVER_LOTS.with(|s| s.run(client, &arguments))?;
+    Ok(())
+}
+
+/// Gives the open holds of a locked account to another's, so that their keys stand for the other's request.
+pub fn hand_over_holds(client: &Client, from: AccountKey, into: Uuid) -> Result<()> {
+    let open: Vec<(Uuid, i64)> =
+        OPEN_HOLDS.with(|s| s.run(client, &from.arguments()))?.all(|row| Ok((uuid(row, 1)?, row.get(2)?)))?;
+    for (hold_id, credits) in open {
+        let fingerprint = hold_fingerprint(&into, from.credit_type, credits);
+        let arguments = [
+            PgUuid::from_bytes(hold_id).into(),
+            PgUuid::from_bytes(into).into(),
+            fingerprint.as_slice().into(),
+        ];
+        exactly(1, &HAND_OVER_HOLD.with(|s| s.run(client, &arguments))?)?;
+    }
+    Ok(())
 }
 
 /// One entry as history shows it.
