@@ -168,10 +168,22 @@ pub async fn fill_disk(scene: &Arc<Scene>) {
     scene.done.full_disks.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The server is gone, and its standby takes over. It is a synchronous one: nothing that was acknowledged is lost.
-pub async fn fail_over(scene: &Arc<Scene>) {
+/// Standbys that this program has made.
+static STANDBYS: AtomicU64 = AtomicU64::new(0);
+
+/// What the standby that takes over knows.
+#[derive(Clone, Copy, Debug)]
+pub enum Follows {
+    /// All that was acknowledged: it is a synchronous one.
+    Everything,
+    /// Not the last so many milliseconds: it is an asynchronous one, and its connection is lost before the server is.
+    AllBut(u64),
+}
+
+/// The server is gone, and its standby takes over.
+pub async fn fail_over(scene: &Arc<Scene>, follows: Follows) {
     let old = scene.cluster();
-    let number = scene.done.promotions.fetch_add(1, Ordering::Relaxed);
+    let number = STANDBYS.fetch_add(1, Ordering::Relaxed);
     let stream = Proxy::plain(socket(&old)).await.expect("a proxy for the standby");
     let standby = {
         let (old, stream, scene) = (old.clone(), stream.clone(), scene.clone());
@@ -188,15 +200,21 @@ pub async fn fail_over(scene: &Arc<Scene>) {
         .expect("a standby")
     };
     standby.follows(&old).await;
-    let admin = Admin::connect(&old, "postgres").await;
-    admin.run("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
-    admin.run("SELECT pg_reload_conf()").await;
-    admin.close().await;
+    if let Follows::Everything = follows {
+        let admin = Admin::connect(&old, "postgres").await;
+        admin.run("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+        admin.run("SELECT pg_reload_conf()").await;
+        admin.close().await;
+    }
     // Whatever was acknowledged before is there as well by then.
     tokio::time::sleep(Duration::from_secs(3)).await;
 
     let truce = scene.truce.write().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
+    if let Follows::AllBut(milliseconds) = follows {
+        stream.lead_to(Target::Nowhere);
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
     let new = standby.cluster.clone();
     let taken = {
         let old = old.clone();
@@ -212,6 +230,7 @@ pub async fn fail_over(scene: &Arc<Scene>) {
         proxy.lead_to(socket(&new));
     }
     drop(truce);
+    scene.done.promotions.fetch_add(1, Ordering::Relaxed);
     let complaints = tokio::task::spawn_blocking(move || {
         let deadlocks = old.log_text().matches("deadlock detected").count();
         let mut complaints = old.retire();

@@ -155,6 +155,26 @@ pub fn acknowledged(records: &[Record], facts: &Facts, ledger: &Ledger) -> Vec<S
     wrong
 }
 
+/// How many entries and events were acknowledged, and how many of those are not there.
+pub async fn lost(records: &[Record], ledger: &Ledger, admin: &Admin) -> (usize, usize) {
+    let events = admin.texts("SELECT event_id FROM billing.webhook_events").await;
+    let events: HashSet<String> = events.into_iter().flatten().collect();
+    let (mut told, mut lost) = (0, 0);
+    for record in records {
+        for (key, answer) in keyed(record) {
+            if ["applied", "replay"].contains(&answer.reason()) {
+                told += 1;
+                lost += usize::from(!ledger.of_key(&key).is_some_and(|entry| shows(&answer.0, entry)));
+            }
+        }
+        if let (Sent::Event { .. }, Some(answer)) = (&record.sent, record.answers.first()) {
+            told += 1;
+            lost += usize::from(!events.contains(answer.str("event_id")));
+        }
+    }
+    (told, lost)
+}
+
 /// Holds and their ends.
 pub async fn holds(records: &[Record], admin: &Admin) -> Vec<String> {
     let rows = admin

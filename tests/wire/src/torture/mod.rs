@@ -7,6 +7,7 @@
 mod chaos;
 mod check;
 mod client;
+mod loss;
 mod plan;
 mod report;
 mod servers;
@@ -19,9 +20,10 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+pub use self::loss::{Loss, lose};
 pub use self::report::Report;
 
-use self::chaos::Scene;
+use self::chaos::{Follows, Scene};
 use self::check::Ledger;
 use self::client::{LOGIN, Line, Record, Sent, Tally, Worker, World};
 use self::plan::Facts;
@@ -170,7 +172,7 @@ async fn strike(scene: &Arc<Scene>, asked: &Asked, begun: Instant) {
             Blow::Stop => chaos::crash(scene, false).await,
             Blow::Kill => chaos::crash(scene, true).await,
             Blow::FullDisk => chaos::fill_disk(scene).await,
-            Blow::FailOver => chaos::fail_over(scene).await,
+            Blow::FailOver => chaos::fail_over(scene, Follows::Everything).await,
         }
     }
 }

@@ -16,8 +16,6 @@ use crate::{iso, paystack, stripe};
 
 /// Customers that all clients share, by legacy id.
 pub const CUSTOMERS: i64 = 48;
-/// Sources that several clients tell of under keys of their own.
-const SHARED_SOURCES: u32 = 400;
 /// What a period of the plan `pro` grants.
 pub const PERIOD_CREDITS: i64 = 30;
 /// Minor units of the plan `branches`, for each branch.
@@ -108,11 +106,13 @@ pub struct Plan {
     queue: Vec<Step>,
     pub facts: Facts,
     now: i64,
+    /// Nothing that names an id which the server made: that does not outlive what a standby had not heard of.
+    by_key_only: bool,
 }
 
 impl Plan {
     /// The plan of one of so many clients.
-    pub fn new(client: usize, clients: usize, now: i64) -> Plan {
+    pub fn new(client: usize, clients: usize, now: i64, by_key_only: bool) -> Plan {
         Plan {
             client,
             clients,
@@ -123,6 +123,7 @@ impl Plan {
             queue: Vec::new(),
             facts: Facts::default(),
             now,
+            by_key_only,
         }
     }
 
@@ -136,7 +137,9 @@ impl Plan {
         let name = format!("{}_{}", self.client, self.number);
         let user = self.random.random_range(1..=CUSTOMERS);
         let credits = self.random.random_range(1..50);
-        match self.random.random_range(0..40) {
+        let kind = self.random.random_range(0..40);
+        match kind {
+            14..22 | 35..37 if self.by_key_only => self.grant(name, user, credits),
             0..4 => self.grant(name, user, credits),
             4..8 => self.purchase(name, user, credits),
             8..14 => self.spend(name, user, credits),
@@ -191,10 +194,12 @@ impl Plan {
     fn purchase(&mut self, name: String, user: i64, credits: i64) -> Step {
         let call = Call::purchase(&user.to_string(), credits, &name);
         if self.random.random_bool(0.3) {
-            // Several clients sell the same, all with the same customer and credits.
-            let shared = self.random.random_range(0..SHARED_SOURCES);
-            let (user, credits) = (i64::from(shared) % CUSTOMERS + 1, i64::from(shared) % 40 + 1);
-            let source = format!("stripe:pi_shared_{shared}");
+            // What several clients tell of, under keys of their own, and most at about the same time: they work at
+            // the same pace.
+            let shared = self.number / 4;
+            let (user, credits) = (shared as i64 % CUSTOMERS + 1, shared as i64 % 40 + 1);
+            let source = ["stripe:cs_shared_", "stripe:pi_shared_", "paystack:shared_"][shared % 3];
+            let source = format!("{source}{shared}");
             self.facts.sales.insert(source.clone(), (credits, user));
             self.facts.asked.insert(name.clone(), (credits, user));
             let call = Call::purchase(&user.to_string(), credits, &name).source(&source);

@@ -25,6 +25,8 @@ fn as_server(cluster: &Cluster, program: &Path) -> Command {
     for name in ["PGDATA", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS"] {
         command.env_remove(name);
     }
+    // As scripts/cluster.sh starts one.
+    command.envs([("LC_ALL", "C.UTF-8"), ("TZ", "UTC"), ("RUST_BACKTRACE", "0")]);
     command
 }
 
