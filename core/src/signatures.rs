@@ -204,6 +204,13 @@ mod tests {
     }
 
     #[test]
+    fn the_epoch_itself_is_a_time() {
+        let header = sign_stripe(b"{}", SECRET, 0).unwrap();
+        let verdict = verify_stripe(b"{}", Some(header.as_bytes()), &[SECRET], 300, 300);
+        assert_eq!(verdict, Verdict { detail: None, signed_at: Some(0) });
+    }
+
+    #[test]
     fn known_vectors() {
         // RFC 4231, test case 2, and the same construction with SHA-512.
         let mut mac = Hmac::<Sha256>::new_from_slice(b"Jefe").unwrap();

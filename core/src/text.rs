@@ -148,6 +148,16 @@ mod tests {
     }
 
     #[test]
+    fn a_document_may_be_as_large_as_its_limit() {
+        let of = |bytes: usize| format!("{{{}}}", " ".repeat(bytes - 2));
+        let check = |json: &str| {
+            check_object(json, Detail::MetadataNotAnObject, Detail::MetadataTooLarge).map(str::len)
+        };
+        assert_eq!(check(&of(MAX_DOCUMENT_BYTES)), Ok(MAX_DOCUMENT_BYTES));
+        assert_eq!(check(&of(MAX_DOCUMENT_BYTES + 1)), Err(Detail::MetadataTooLarge));
+    }
+
+    #[test]
     fn objects_are_told_from_other_json() {
         let check =
             |json: &'static str| check_object(json, Detail::MetadataNotAnObject, Detail::MetadataTooLarge);

@@ -391,6 +391,88 @@ mod tests {
         assert_eq!(status_after_failure(10, 10), Status::Dead);
     }
 
+    /// The event types that have an effect; all others are acknowledged.
+    #[test]
+    fn these_types_have_an_effect_and_no_others() {
+        const STRIPE: &[(&str, Topic)] = &[
+            ("charge.dispute.funds_reinstated", Topic::Charge),
+            ("charge.dispute.funds_withdrawn", Topic::Charge),
+            ("charge.refund.updated", Topic::Charge),
+            ("charge.refunded", Topic::Charge),
+            ("checkout.session.async_payment_failed", Topic::Checkout),
+            ("checkout.session.async_payment_succeeded", Topic::Checkout),
+            ("checkout.session.completed", Topic::Checkout),
+            ("checkout.session.expired", Topic::Checkout),
+            ("customer.created", Topic::Customer),
+            ("customer.deleted", Topic::CustomerDeleted),
+            ("customer.subscription.created", Topic::Subscription),
+            ("customer.subscription.deleted", Topic::Subscription),
+            ("customer.subscription.paused", Topic::Subscription),
+            ("customer.subscription.resumed", Topic::Subscription),
+            ("customer.subscription.updated", Topic::Subscription),
+            ("customer.updated", Topic::Customer),
+            ("invoice.paid", Topic::Invoice),
+            ("invoice.payment_failed", Topic::Invoice),
+            ("invoice.payment_succeeded", Topic::Invoice),
+            ("invoice_payment.paid", Topic::InvoicePayment),
+            ("refund.failed", Topic::Charge),
+            ("refund.updated", Topic::Charge),
+        ];
+        const PAYSTACK: &[(&str, Topic)] = &[
+            ("charge.success", Topic::Transaction),
+            ("invoice.payment_failed", Topic::Invoice),
+            ("invoice.update", Topic::Invoice),
+            ("refund.processed", Topic::Refund),
+            ("subscription.create", Topic::Subscription),
+            ("subscription.disable", Topic::Subscription),
+            ("subscription.not_renew", Topic::Subscription),
+        ];
+        for (provider, own, others) in
+            [(Provider::Stripe, STRIPE, PAYSTACK), (Provider::Paystack, PAYSTACK, STRIPE)]
+        {
+            for (event_type, topic) in own {
+                assert_eq!(Topic::of(provider, event_type), Some(*topic), "{event_type}");
+            }
+            for (event_type, _) in others {
+                let known = own.iter().any(|(own, _)| own == event_type);
+                assert_eq!(Topic::of(provider, event_type).is_some(), known, "{event_type}");
+            }
+            assert_eq!(Topic::of(provider, "payment_intent.created"), None);
+        }
+    }
+
+    #[test]
+    fn providers_are_stored_by_these_words() {
+        assert_eq!(Provider::parse("stripe"), Some(Provider::Stripe));
+        assert_eq!(Provider::parse("paystack"), Some(Provider::Paystack));
+        assert_eq!(Provider::parse("Stripe"), None);
+        assert_eq!((Provider::Stripe.as_str(), Provider::Paystack.as_str()), ("stripe", "paystack"));
+    }
+
+    #[test]
+    fn what_callers_ask_for_has_bounds() {
+        assert_eq!(check_max_events(None), Ok(100));
+        for (asked, expected) in [(1, Some(1)), (i32::MAX, Some(i32::MAX)), (0, None), (-1, None)] {
+            assert_eq!(check_max_events(Some(asked)).ok(), expected.map(i64::from), "{asked}");
+        }
+        assert_eq!(check_retry_in(None), Ok(None));
+        for (asked, good) in [(0, true), (2_592_000, true), (-1, false), (2_592_001, false)] {
+            assert_eq!(check_retry_in(Some(asked)).ok(), good.then_some(Some(asked)), "{asked}");
+        }
+        let claim = |seconds| ClaimRequest::parse(Some("p"), Some("e"), Some("t"), None, seconds).is_ok();
+        assert!(claim(None) && claim(Some(1)) && claim(Some(2_592_000)));
+        assert!(!claim(Some(0)) && !claim(Some(2_592_001)));
+    }
+
+    #[test]
+    fn a_reference_is_not_blank_and_of_bounded_length() {
+        let longest = "x".repeat(MAX_REFERENCE_BYTES);
+        assert_eq!(reference(Some(longest.as_str().into())), Some(longest.clone()));
+        assert_eq!(reference(Some(format!("{longest}x").into())), None);
+        assert_eq!(reference(Some(" ".into())), None);
+        assert_eq!(reference(None), None);
+    }
+
     #[test]
     fn ten_attempts_last_about_two_days() {
         let total: i64 = (1..10).map(|attempt| backoff_seconds(attempt, 0)).sum();

@@ -373,6 +373,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lot_just_made_counts_and_has_its_place_in_the_order() {
+        let mut account = account(30, vec![lot(1, 0, Some(90), 5), lot(2, 1, None, 5)]);
+        account.add_lot(lot(3, 0, None, 7));
+        assert_eq!((account.in_lots, account.available_loose()), (17, 13));
+        assert_eq!(account.spend(30, 0).unwrap(), parts(&[(1, 5), (3, 7), (2, 5)]));
+        assert_eq!((account.balance, account.in_lots), (0, 0));
+    }
+
+    #[test]
     fn what_expired_is_written_off_but_not_what_is_held() {
         let mut account = account(30, vec![lot(1, 0, Some(50), 20)]);
         assert_eq!(account.hold(15, 40).unwrap(), parts(&[(1, 15)]));

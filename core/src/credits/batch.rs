@@ -166,6 +166,41 @@ mod tests {
         );
     }
 
+    /// Every parameter, what it is read as, and which operations have it.
+    #[test]
+    fn each_operation_has_its_own_parameters_and_no_others() {
+        type Check = fn(&RawRequest) -> bool;
+        let all = ["purchase", "grant", "spend"];
+        let parameters: [(&str, &str, &[&str], Check); 11] = [
+            ("user_id", "\"7\"", &all, |raw| raw.user_id == Some("7")),
+            ("credits", "7", &all, |raw| raw.credits == Some(7)),
+            ("idempotency_key", "\"k\"", &all, |raw| raw.idempotency_key == Some("k")),
+            ("credit_type", "\"gold\"", &all, |raw| raw.credit_type == Some("gold")),
+            ("metadata", r#"{"a": 1}"#, &all, |raw| raw.metadata == Some(r#"{"a": 1}"#)),
+            ("expires_at", "\"2000-01-01\"", &all[..2], |raw| raw.expires_at == Some(0)),
+            ("priority", "-2", &all[1..2], |raw| raw.priority == Some(-2)),
+            ("stripe_session_id", "\"cs_1\"", &all[..1], |raw| raw.stripe_session_id == Some("cs_1")),
+            ("amount_minor", "5", &all[..1], |raw| raw.amount_minor == Some(5)),
+            ("currency", "\"eur\"", &all[..1], |raw| raw.currency == Some("eur")),
+            ("source_ref", "\"stripe:pi_1\"", &all[..1], |raw| raw.source_ref == Some("stripe:pi_1")),
+        ];
+        for (name, value, operations, check) in parameters {
+            for op in all {
+                let json = format!(r#"[{{"op": "{op}", "{name}": {value}}}]"#);
+                let parsed = parse(Some(&json)).unwrap().remove(0);
+                if !operations.contains(&op) {
+                    assert_eq!(parsed.err(), Some(invalid(Detail::UnknownParameter)), "{json}");
+                    continue;
+                }
+                let operation = parsed.unwrap();
+                let (kind, raw) = operation.call();
+                assert_eq!(kind.as_str(), op);
+                assert!(check(&raw), "{json}");
+                assert_eq!(operation.metadata(), raw.metadata);
+            }
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn any_text_is_answered(text: String) {
