@@ -180,6 +180,8 @@ pub fn invoice(data: &Object) -> Option<SubscriptionInvoice> {
     let subscription_id = reference(code.filter(|code| is_solid(code)))?;
     let paid = data.get("paid").is_some_and(|paid| paid.boolean() == Some(true) || paid.integer() == Some(1));
     let period_end = data.text("period_end").and_then(|text| time::parse(&text));
+    // A period that never ends is none that an invoice can be for.
+    let period_end = period_end.filter(|at| time::is_storable(time::unix(*at)));
     Some(SubscriptionInvoice { subscription_id, paid, period_end })
 }
 
@@ -354,6 +356,10 @@ mod tests {
         {
             let json = format!(r#"{{"paid":{word},"subscription":{{"subscription_code":"SUB_1"}}}}"#);
             assert_eq!(read(&json).map(|invoice| (invoice.paid, invoice.period_end)), Some((paid, None)));
+        }
+        for end in ["infinity", "-infinity", "soon"] {
+            let json = format!(r#"{{"period_end":"{end}","subscription":{{"subscription_code":"SUB_1"}}}}"#);
+            assert_eq!(read(&json).map(|invoice| invoice.period_end), Some(None), "{end}");
         }
         for json in ["{}", r#"{"subscription":{}}"#, r#"{"subscription":{"subscription_code":7}}"#] {
             assert_eq!(read(json), None, "{json}");

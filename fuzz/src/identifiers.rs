@@ -3,7 +3,7 @@
 use billing_core::credits::{GATES, Money, Source, gate};
 use billing_core::customers::{
     Customer, Identifier, ProviderCode, RawRegistration, Registration, RegistrationPlan, Unusable,
-    parse_email, parse_uuid, plan_registration,
+    jwt_subject, parse_email, parse_uuid, plan_registration,
 };
 use billing_core::signatures::encode_hex;
 
@@ -24,6 +24,7 @@ pub fn identifiers(data: &[u8]) {
     }
     register(text, external.as_ref().ok());
     sources(text);
+    subjects(text);
 }
 
 /// What is kept of a person fits its column, and is found again by what is kept.
@@ -92,5 +93,20 @@ fn sources(text: &str) {
     }
     if let Ok(Some(money)) = Money::parse(Some(1), Some(text)) {
         stripe::money(&money);
+    }
+}
+
+/// The text as the claims of a request, and as its single claim: an end user is an id, never a claimed address.
+fn subjects(text: &str) {
+    let single = jwt_subject(None, Some(text));
+    assert_eq!(single.as_deref(), Some(text).filter(|text| !text.chars().all(char::is_whitespace)));
+    for sub in [jwt_subject(Some(text), None), single].into_iter().flatten() {
+        if let Some(user) = Identifier::of_subject(&sub, true) {
+            is_sound(&user);
+            assert!(matches!(
+                user,
+                Identifier::UserId(_) | Identifier::LegacyId(_) | Identifier::External(_)
+            ));
+        }
     }
 }

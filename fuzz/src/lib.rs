@@ -6,9 +6,12 @@
 mod batch;
 mod charges;
 mod claims;
+mod definitions;
 mod identifiers;
 mod json;
+mod payments;
 mod paystack;
+mod recurring;
 mod signatures;
 mod stripe;
 mod times;
@@ -16,9 +19,12 @@ mod times;
 pub use batch::batch;
 pub use charges::charges;
 pub use claims::claims;
+pub use definitions::definitions;
 pub use identifiers::identifiers;
 pub use json::json;
+pub use payments::payments;
 pub use paystack::paystack;
+pub use recurring::recurring;
 pub use signatures::signatures;
 pub use stripe::stripe;
 pub use times::times;
@@ -28,13 +34,16 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 #[allow(dead_code)] // Only the replay goes through them all.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
     ("batch", batch),
     ("charges", charges),
     ("claims", claims),
+    ("definitions", definitions),
     ("identifiers", identifiers),
     ("json", json),
+    ("payments", payments),
     ("paystack", paystack),
+    ("recurring", recurring),
     ("signatures", signatures),
     ("stripe", stripe),
     ("times", times),

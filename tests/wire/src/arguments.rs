@@ -174,10 +174,11 @@ impl Pool {
                 return known;
             }
         }
-        if sql_type == "text" && random.random_bool(0.3) {
-            if let Some(known) = self.known(random, parameter) {
-                return Some(mutated(random, &known));
-            }
+        if sql_type == "text"
+            && random.random_bool(0.3)
+            && let Some(known) = self.known(random, parameter)
+        {
+            return Some(mutated(random, &known));
         }
         any_value(random, sql_type)
     }

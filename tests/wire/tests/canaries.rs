@@ -238,7 +238,7 @@ impl Stage {
     /// A checkout about a person, in each of whose places a canary sits.
     fn checkout(&self, kind: &'static str, more: Value) -> String {
         let text = self.canaries.plant(kind);
-        let session = stripe::session(
+        let mut session = stripe::session(
             &format!("cs_{:x}", rand::random::<u64>()),
             10,
             json!({
@@ -250,7 +250,6 @@ impl Stage {
                 "custom_fields": [{ "key": "k", "text": { "value": text } }],
             }),
         );
-        let mut session = session;
         stripe::lay_over(&mut session, more);
         stripe::completed(&format!("evt_{:x}", rand::random::<u64>()), session)
     }
@@ -310,15 +309,7 @@ async fn people_and_credits(stage: &Stage) {
         let found = stage.good("public.resolve_billing_user", &[("identifier", identifier)]).await;
         assert_eq!(found["found"], true);
     }
-    let metadata = || json!({ "note": stage.canaries.plant(METADATA) }).to_string();
-    let call = |key: &'static str| {
-        [
-            ("user_id", user.clone()),
-            ("credits", "10".to_owned()),
-            ("idempotency_key", key.to_owned()),
-            ("metadata", metadata()),
-        ]
-    };
+    let metadata = |kind| json!({ "note": stage.canaries.plant(kind) }).to_string();
     for (function, key, why) in [
         ("public.grant_credits", "canary grant", "applied"),
         ("public.apply_credit_purchase", "canary purchase", "applied"),
@@ -326,13 +317,8 @@ async fn people_and_credits(stage: &Stage) {
         ("public.hold_credits", "canary hold", "applied"),
         ("public.grant_credits", "canary spend", "invalid / idempotency_key_reused"),
     ] {
-        let given = call(key);
-        if why != "applied" {
-            let refused: Value = serde_json::from_str(&given[3].1).expect("JSON");
-            // Refused, so that it is kept nowhere.
-            assert!(refused["note"].is_string());
-        }
-        let given: Vec<(&str, &str)> = given.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let noted = metadata(if why == "applied" { METADATA } else { ARGUMENT });
+        let given = [("user_id", &*user), ("credits", "10"), ("idempotency_key", key), ("metadata", &*noted)];
         stage.expect(why, function, &given).await;
     }
     let started = [
@@ -341,7 +327,7 @@ async fn people_and_credits(stage: &Stage) {
         ("plan", "canary_plan"),
         ("amount_minor", "5000"),
         ("currency", "ngn"),
-        ("metadata", &*metadata()),
+        ("metadata", &*metadata(METADATA)),
     ];
     stage.expect("applied", "public.start_subscription_payment", &started).await;
     stage.good("public.credit_history", &[("user_id", &user)]).await;
@@ -610,8 +596,8 @@ async fn every_function_by_every_role(stage: &Stage) {
     let mut refused = 0;
     for role in roles {
         for function in stage.ear.functions() {
-            // What sign_* answers is what it was asked for, under a canary that is no secret here.
-            for form in 0..3 {
+            let forms = if ["postgres", "wire_application"].contains(&role) { 0..3 } else { 0..1 };
+            for form in forms {
                 let values: Vec<_> =
                     function.parameters.iter().map(|p| value(&p.name, &p.sql_type, form)).collect();
                 stage.ear.run(&format!("BEGIN; SET LOCAL ROLE {role}")).await;
@@ -624,7 +610,7 @@ async fn every_function_by_every_role(stage: &Stage) {
             }
         }
     }
-    assert!(refused > 300, "{refused}");
+    assert!(refused > 200, "{refused}");
 }
 
 /// Rows that are not as the functions left them: the transaction ends with an error, or the event fails.
@@ -673,27 +659,27 @@ async fn broken(stage: &Stage) {
 /// What would show each place up, if it were not looked at.
 const LEAKS: &str = "
     CREATE TABLE billing.copied (note text);
-    CREATE FUNCTION public.leak_secret() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    CREATE FUNCTION public.spill_secret() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
         RAISE LOG 'a secret: %', NEW.secret;
         INSERT INTO billing.copied VALUES (encode(NEW.secret::bytea, 'hex'));
         RETURN NEW;
     END $$;
-    CREATE TRIGGER leak AFTER INSERT ON billing.webhook_secrets FOR EACH ROW EXECUTE FUNCTION public.leak_secret();
-    CREATE FUNCTION public.leak_email() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    CREATE TRIGGER spill AFTER INSERT ON billing.webhook_secrets FOR EACH ROW EXECUTE FUNCTION public.spill_secret();
+    CREATE FUNCTION public.spill_email() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
         RAISE DEBUG 'an e-mail: %', NEW.email;
         EXECUTE format('SET application_name = %L', NEW.email);
         RETURN NEW;
     END $$;
-    CREATE TRIGGER leak AFTER INSERT ON billing.customers FOR EACH ROW EXECUTE FUNCTION public.leak_email();
-    CREATE FUNCTION public.leak_metadata() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    CREATE TRIGGER spill AFTER INSERT ON billing.customers FOR EACH ROW EXECUTE FUNCTION public.spill_email();
+    CREATE FUNCTION public.spill_metadata() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
         RAISE EXCEPTION 'refused' USING DETAIL = NEW.metadata;
     END $$;
-    CREATE TRIGGER leak AFTER INSERT ON billing.ledger FOR EACH ROW EXECUTE FUNCTION public.leak_metadata();
-    CREATE FUNCTION public.leak_message() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-        NEW.result := to_jsonb(NEW.error_message);
+    CREATE TRIGGER spill AFTER INSERT ON billing.ledger FOR EACH ROW EXECUTE FUNCTION public.spill_metadata();
+    CREATE FUNCTION public.spill_message() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+        NEW.result := coalesce(OLD.result, to_jsonb(NEW.error_message), NEW.result);
         RETURN NEW;
     END $$;
-    CREATE TRIGGER leak BEFORE UPDATE ON billing.webhook_events FOR EACH ROW EXECUTE FUNCTION public.leak_message();
+    CREATE TRIGGER spill BEFORE UPDATE ON billing.webhook_events FOR EACH ROW EXECUTE FUNCTION public.spill_message();
     ALTER TABLE billing.webhook_secrets ALTER COLUMN secret SET STATISTICS -1;
     CREATE ROLE canary_looker;
 ";
@@ -715,6 +701,11 @@ async fn planted_leaks() {
     let message = stage.canaries.plant(MESSAGE);
     let fail = [("event_id", "evt_canary"), ("claim_token", token), ("error_message", &*message)];
     stage.expect("applied", "public.fail_stripe_event", &fail).await;
+    let token = stage.expect("applied", "public.claim_stripe_event", &claim).await;
+    let token = token["claim_token"].as_str().expect("a token");
+    let complete = [("event_id", "evt_canary"), ("claim_token", token)];
+    stage.expect("applied", "public.complete_stripe_event", &complete).await;
+    stage.expect("replay", "public.claim_stripe_event", &claim).await;
     let admin = stage.database.admin().await;
     admin.run("ANALYZE; SET ROLE canary_looker").await;
     let activity = admin.texts("SELECT to_jsonb(a)::text FROM pg_stat_activity a").await;
@@ -733,7 +724,7 @@ async fn planted_leaks() {
         (EMAIL, "pg_stat_activity"),
         (METADATA, "error"),
         (METADATA, "log"),
-        (MESSAGE, "answer of public.fail_stripe_event"),
+        (MESSAGE, "answer of public.claim_stripe_event"),
         (MESSAGE, "column webhook_events.result"),
     ] {
         assert!(seen.of(kind).contains(place), "{kind} is not found in {place}: {:?}", seen.of(kind));
