@@ -78,7 +78,7 @@ corpus: install ## deliver your own event bodies to a throwaway database: make c
 	@scripts/corpus.sh '$(DIR)'
 
 accept: install ## make new golden results the expected ones, after showing the differences
-	@scripts/test_regress.sh $(or $(KIND),regress) --accept $(TESTS)
+	@scripts/test_$(if $(filter privileges,$(KIND)),pgtap.sh,regress.sh $(or $(KIND),regress)) --accept $(TESTS)
 
 check: build ## format, lints (of Rust and of SQL), licences, documentation of the code
 	@scripts/check.sh

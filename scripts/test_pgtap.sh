@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # pgTAP tests: who may do what, and what is there. Every file twice, each time in a database of its own: on plain
 # Postgres, and on a cluster with Supabase's roles and default privileges. Usage: test_pgtap.sh [FILE...]
-# In each database: tests/pgtap/fixtures/plain.sql or supabase.sql if there is one, pgTAP in schema tap, the
-# extension, then the file. Roles are shared by a cluster's databases, so a fixture makes a role only if it is missing.
+#        test_pgtap.sh --accept   writes the privilege matrices tests/privileges/*.txt anew, to be read and committed
+# In each database: tests/pgtap/fixtures/plain.sql or supabase.sql, pgTAP in schema tap, the extension, then the file.
+# Roles are shared by a cluster's databases: supabase_cluster.sql makes them once. It also takes superuser away from
+# postgres, so that from then on supabase_admin does everything.
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 pg_paths
@@ -12,6 +14,7 @@ if [[ ${1:-} == --one ]]; then
   fixture=$2 file=$3
   trap - EXIT
   name=${file##*/}
+  [[ $fixture != supabase ]] || export PGUSER=supabase_admin
   export PGOPTIONS="-c client_min_messages=warning"
   export PGDATABASE=${fixture}_${name%.sql}
   psql=("$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1)
@@ -26,6 +29,8 @@ if [[ ${1:-} == --one ]]; then
   exec "${psql[@]}" -A -t -v "fixture=$fixture" -f "$file"
 fi
 
+accept=no
+[[ ${1:-} != --accept ]] || { accept=yes && shift; }
 files=("$@")
 cd "$ROOT" || exit # prove splits its --exec at spaces, so paths stay relative
 [[ ${#files[@]} -gt 0 ]] || files=(tests/pgtap/*.sql)
@@ -40,6 +45,15 @@ for fixture in plain supabase; do
   fi
   say "pgTAP on $fixture"
   cluster_start "pgtap_$fixture"
+  roles=tests/pgtap/fixtures/${fixture}_cluster.sql
+  [[ ! -f $roles ]] || "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -d postgres -f "$roles"
+  if [[ $accept == yes ]]; then
+    matrix=tests/privileges/$fixture.txt
+    scripts/test_pgtap.sh --one "$fixture" tests/pgtap/fixtures/print_matrix.sql >"$TARGET/matrix.txt"
+    diff -u "$matrix" "$TARGET/matrix.txt" || cp "$TARGET/matrix.txt" "$matrix"
+    cluster_stop "$PGDATA"
+    continue
+  fi
   log=$TARGET/pgtap_$fixture.log
   one=0
   prove --failures --comments --timer --exec "scripts/test_pgtap.sh --one $fixture" "${files[@]}" 2>&1 | tee "$log" || one=1
@@ -55,6 +69,7 @@ for fixture in plain supabase; do
   passed=$((passed + (good > 0 ? good : 0)))
   cluster_stop "$PGDATA"
 done
+[[ $accept == no ]] || exit 0
 record test-pgtap "$passed" "$failed"
 say "test-pgtap: $passed passed, $failed failed"
 exit "$status"

@@ -166,6 +166,7 @@ AS $$
     UNION ALL
     SELECT 'group_role_is_member', g.rolname, 'role', p.rolname, 'MEMBER', format('REVOKE %I FROM %I;', p.rolname, g.rolname)
     FROM pg_auth_members a JOIN groups g ON g.oid = a.member JOIN pg_roles p ON p.oid = a.roleid
+    WHERE p.rolname <> 'billing_owner'
     UNION ALL
     SELECT 'role_attribute', g.rolname, 'role', g.rolname, attribute, format('ALTER ROLE %I NO%s;', g.rolname, attribute)
     FROM groups g, LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('LOGIN', g.rolcanlogin), ('CREATEROLE', g.rolcreaterole),
@@ -199,7 +200,8 @@ AS $$
     )
     SELECT 'owner_changed', o.rolname, m.type, m.identity, NULL,
            format('ALTER %s %s OWNER TO billing_owner;', upper(replace(m.type, 'composite type', 'type')), m.identity)
-    FROM members m JOIN pg_roles o ON o.oid = m.owner WHERE o.rolname <> 'billing_owner'
+    FROM members m JOIN pg_roles o ON o.oid = m.owner
+    WHERE o.rolname <> 'billing_owner' AND m.type <> 'sequence' -- follows its table
     UNION ALL
     SELECT 'search_path_not_pinned', NULL, m.type, m.identity, NULL,
            format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp;', m.identity)
@@ -213,7 +215,7 @@ AS $$
            format('DROP POLICY %I ON %s;', p.polname, p.oid::regclass)
     FROM policies p WHERE p.polname IS NOT NULL AND NOT coalesce(p.intended, false)
     UNION ALL
-    SELECT 'policy_missing', NULL, 'policy', 'own_rows on ' || i.table_name, NULL,
+    SELECT 'policy_wanted', NULL, 'policy', 'own_rows on ' || i.table_name, NULL,
            format('CREATE POLICY own_rows ON %s FOR SELECT TO billing_user USING %s;', i.table_name, i.expression)
     FROM billing.intended_policies() i
     WHERE NOT EXISTS (SELECT FROM policies p WHERE p.table_name = i.table_name AND p.intended)

@@ -427,7 +427,7 @@ Example: SELECT billing.set_refetch_source('stripe.subscriptions');$$;
 
 COMMENT ON FUNCTION billing.access_audit() IS $$Lists every right beyond the intended ones, and what else has been opened since the install.
 
-problem is one of: grant_not_intended, grant_option (an intended grant that may be passed on), membership_not_intended (somebody is a member of billing_owner, or anon or authenticated of a group role that is not theirs), admin_option, group_role_is_member, role_attribute (a group role may log in, or more), owner_changed, search_path_not_pinned, row_security_off, policy_not_intended, policy_missing, ledger_not_append_only, schema_exposed (PostgREST is told to serve schema billing), schema_open_to_all (everybody may create in the schema of the client functions). advice is the statement that mends it. Opening the webhook endpoints to anon, and members of billing_service, billing_webhook, billing_user and billing_monitor beside anon and authenticated, are the operator's to decide and not listed. Empty is good. Reads only.
+problem is one of: grant_not_intended, grant_option (an intended grant that may be passed on), membership_not_intended (somebody is a member of billing_owner, or anon or authenticated of a group role that is not theirs), admin_option, group_role_is_member, role_attribute (a group role may log in, or more), owner_changed, search_path_not_pinned, row_security_off, policy_not_intended, policy_wanted, ledger_not_append_only, schema_exposed (PostgREST is told to serve schema billing), schema_open_to_all (everybody may create in the schema of the client functions). advice is the statement that mends it. Opening the webhook endpoints to anon, and members of billing_service, billing_webhook, billing_user and billing_monitor beside anon and authenticated, are the operator's to decide and not listed. Empty is good. Reads only.
 
 Example: SELECT problem, role_name, object_name, advice FROM billing.access_audit();$$;
 
@@ -466,5 +466,11 @@ COMMENT ON FUNCTION billing.audit_objects() IS $$The part of billing.access_audi
 Reads only.
 
 Example: SELECT problem, advice FROM billing.audit_objects();$$;
+
+COMMENT ON FUNCTION billing.keep_for_owner(regclass) IS $$Takes a view of schema billing from everybody but its owner, and lets billing_owner read it.
+
+For billing.set_users_table and the like, whose views are made under the database's default privileges.
+
+Example: SELECT billing.keep_for_owner('billing.application_users');$$;
 
 SET LOCAL search_path TO @extschema@, pg_temp;

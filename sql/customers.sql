@@ -72,6 +72,25 @@ EXCEPTION WHEN syntax_error OR invalid_name OR feature_not_supported OR undefine
 END
 $$;
 
+-- A view that the extension reads for its owner: whatever the database's default privileges grant on it to others is taken back.
+CREATE FUNCTION billing.keep_for_owner(made regclass DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    grantee text;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+        FROM pg_class c, LATERAL aclexplode(c.relacl) a WHERE c.oid = made AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', made, grantee);
+    END LOOP;
+    EXECUTE format('GRANT SELECT ON %s TO billing_owner', made);
+END
+$$;
+
 -- The application's table of users, seen through a view that belongs to whoever set it: billing_owner
 -- reads the view without any right on the table, and row security of the table judges the view's owner.
 -- The view is no member of the extension, so a dump carries it.
@@ -131,8 +150,7 @@ BEGIN
     END IF;
     EXECUTE format('CREATE VIEW billing.application_users AS SELECT %s AS id, %s AS email FROM %s u',
         id_expression, email_expression, source);
-    REVOKE ALL ON billing.application_users FROM PUBLIC;
-    GRANT SELECT ON billing.application_users TO billing_owner;
+    PERFORM billing.keep_for_owner('billing.application_users');
     COMMENT ON VIEW billing.application_users IS
         'The application''s users, as billing.set_users_table named them: whoever is not in here is unknown.';
 END

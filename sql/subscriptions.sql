@@ -108,8 +108,7 @@ BEGIN
     END IF;
     -- No cast of a column that has the right type: a foreign server is then asked for the one row.
     EXECUTE format('CREATE VIEW billing.refetch_source AS SELECT r.id, r.attrs FROM %s r', source);
-    REVOKE ALL ON billing.refetch_source FROM PUBLIC;
-    GRANT SELECT ON billing.refetch_source TO billing_owner;
+    PERFORM billing.keep_for_owner('billing.refetch_source');
     COMMENT ON VIEW billing.refetch_source IS
         'Subscriptions at the provider, as billing.set_refetch_source named them: the truth is read from here.';
 END

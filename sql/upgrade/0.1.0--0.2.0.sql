@@ -69,3 +69,124 @@ SET initprivs = ARRAY(
 )
 WHERE p.classoid = 'pg_namespace'::regclass AND p.objoid = '@extschema@'::regnamespace AND p.privtype = 'i';
 
+-- The views that the extension reads for its owner are kept from whom default privileges name.
+CREATE FUNCTION billing.keep_for_owner(made regclass DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    grantee text;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+        FROM pg_class c, LATERAL aclexplode(c.relacl) a WHERE c.oid = made AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', made, grantee);
+    END LOOP;
+    EXECUTE format('GRANT SELECT ON %s TO billing_owner', made);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION billing.set_users_table(
+    relation text DEFAULT NULL,
+    id_column text DEFAULT NULL,
+    email_column text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source regclass;
+    id_type oid;
+    id_expression text;
+    email_expression text := 'NULL::text';
+BEGIN
+    IF relation IS NULL AND id_column IS NULL AND email_column IS NULL THEN
+        IF to_regclass('billing.application_users') IS NOT NULL THEN
+            DROP VIEW billing.application_users;
+        END IF;
+        RETURN;
+    END IF;
+    source := billing.find_relation(relation);
+    IF source IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the users table does not exist',
+            HINT = 'Name it with its schema, for instance auth.users.';
+    END IF;
+    SELECT a.atttypid INTO id_type FROM pg_attribute a
+        WHERE a.attrelid = source AND a.attname = id_column AND a.attnum > 0 AND NOT a.attisdropped;
+    id_expression := CASE
+        WHEN id_type IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype)
+            THEN format('u.%I', id_column)
+        WHEN id_type IN ('varchar'::regtype, 'bpchar'::regtype) THEN format('u.%I::text', id_column)
+    END;
+    IF id_expression IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the users table has no such id column, or one of another type',
+            HINT = 'The id column is a uuid, an integer or text.';
+    END IF;
+    IF email_column IS NOT NULL THEN
+        IF NOT EXISTS (
+            SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = source AND a.attname = email_column AND a.attnum > 0 AND NOT a.attisdropped
+                AND t.typcategory = 'S'
+        ) THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'the users table has no such e-mail column, or one of another type',
+                HINT = 'The e-mail column is text; leave it out if there is none.';
+        END IF;
+        email_expression := format('u.%I::text', email_column);
+    END IF;
+    IF to_regclass('billing.application_users') IS NOT NULL THEN
+        DROP VIEW billing.application_users;
+    END IF;
+    EXECUTE format('CREATE VIEW billing.application_users AS SELECT %s AS id, %s AS email FROM %s u',
+        id_expression, email_expression, source);
+    PERFORM billing.keep_for_owner('billing.application_users');
+    COMMENT ON VIEW billing.application_users IS
+        'The application''s users, as billing.set_users_table named them: whoever is not in here is unknown.';
+END
+$$;
+
+CREATE OR REPLACE FUNCTION billing.set_refetch_source(relation text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source regclass;
+BEGIN
+    IF relation IS NULL THEN
+        IF to_regclass('billing.refetch_source') IS NOT NULL THEN
+            DROP VIEW billing.refetch_source;
+        END IF;
+        RETURN;
+    END IF;
+    source := billing.find_relation(relation);
+    IF source IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the refetch source does not exist',
+            HINT = 'Name it with its schema, for instance stripe.subscriptions.';
+    END IF;
+    IF 2 <> (
+        SELECT count(*) FROM pg_attribute a
+        WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped
+            AND (a.attname = 'id' AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
+                OR a.attname = 'attrs' AND a.atttypid IN ('jsonb'::regtype, 'json'::regtype))
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the refetch source lacks the columns that it must have',
+            HINT = 'It has a column id of type text and a column attrs of type jsonb.';
+    END IF;
+    IF to_regclass('billing.refetch_source') IS NOT NULL THEN
+        DROP VIEW billing.refetch_source;
+    END IF;
+    -- No cast of a column that has the right type: a foreign server is then asked for the one row.
+    EXECUTE format('CREATE VIEW billing.refetch_source AS SELECT r.id, r.attrs FROM %s r', source);
+    PERFORM billing.keep_for_owner('billing.refetch_source');
+    COMMENT ON VIEW billing.refetch_source IS
+        'Subscriptions at the provider, as billing.set_refetch_source named them: the truth is read from here.';
+END
+$$;

@@ -38,6 +38,7 @@ INSERT INTO expected VALUES
     ('billing.intended_grants()', 'i', false, '{}'),
     ('billing.intended_policies()', 'i', false, '{}'),
     ('billing.present_grants()', 's', false, '{}'),
+    ('billing.keep_for_owner(regclass)', 'v', false, '{}'),
     ('billing.audit_grants()', 's', false, '{}'),
     ('billing.audit_roles()', 's', false, '{}'),
     ('billing.audit_objects()', 's', false, '{}'),

@@ -32,8 +32,8 @@ SELECT is(tap.attempt('billing_owner', 'SELECT set_config(''billing_rpc.external
     'nor by set_config, nor the owner of the functions');
 SELECT is(tap.attempt('fresh', 'ALTER ROLE fresh SET billing_rpc.external_ids = on'), '42501', 'nor for its own later sessions');
 SELECT is(tap.attempt('fresh', 'RESET billing_rpc.external_ids'), '42501', 'nor by RESET');
-SELECT is(tap.attempt('postgres', format('SET LOCAL %s = %L', name, setting)), 'ok', 'a superuser may set ' || name) FROM expected;
-SELECT is(tap.attempt('postgres', format('SET LOCAL %s = %L', name, wrong)), '22023', wrong || ' is refused for ' || name) FROM expected;
+SELECT is(tap.attempt(session_user::text, format('SET LOCAL %s = %L', name, setting)), 'ok', 'a superuser may set ' || name) FROM expected;
+SELECT is(tap.attempt(session_user::text, format('SET LOCAL %s = %L', name, wrong)), '22023', wrong || ' is refused for ' || name) FROM expected;
 
 GRANT SET ON PARAMETER billing_rpc.external_ids TO fresh;
 SELECT is(tap.attempt('fresh', 'SET LOCAL billing_rpc.external_ids = off'), 'ok', 'whom a superuser grants SET may set it');
