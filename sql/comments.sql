@@ -371,3 +371,13 @@ COMMENT ON FUNCTION billing.set_refetch_source(text) IS $$Names a relation that 
 relation is its name with its schema: a table, view or foreign table with a column id of type text and a column attrs of type jsonb, as the Stripe foreign data wrapper of Supabase Wrappers has. Null takes it away. What is not found there, or cannot be read, goes on the queue. Called by a superuser, whose view billing.refetch_source reads the relation for the extension. What does not exist or does not fit: 22023.
 
 Example: SELECT billing.set_refetch_source('stripe.subscriptions');$$;
+
+COMMENT ON FUNCTION billing.watch_drops() IS $$Loads the library into this session, and does nothing else.
+
+A session with the library asks before it drops a table of the books; the event trigger billing_rpc_drop_guard calls this, so that every session that drops something has it.
+
+Example: SELECT billing.watch_drops();$$;
+
+COMMENT ON FUNCTION billing.guard_drops() IS $$Keeps the books from being dropped while they hold rows: the function of the event trigger billing_rpc_drop_guard.
+
+It loads the library, which then asks before each table is dropped. Where the library cannot be loaded, because its file is missing or the session still has an older one, it refuses whatever might drop the extension while the ledger, the webhook events or the payments hold rows: DROP EXTENSION, DROP SCHEMA, DROP OWNED and DROP LANGUAGE, with 2BP01. Every drop goes through where billing_rpc.allow_drop is on.$$;

@@ -39,6 +39,11 @@ pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = [
 pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!(
+    "../sql/guard.sql",
+    name = "guard",
+    requires = [pg::drop_guard::watch_drops, "credits", "webhooks", "payments"]
+);
+pgrx::extension_sql_file!(
     "../sql/comments.sql",
     name = "comments",
     requires = [
@@ -95,6 +100,7 @@ pgrx::extension_sql_file!(
         "credits",
         "subscriptions",
         "reconcile",
+        "guard",
     ]
 );
 pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
@@ -103,6 +109,7 @@ pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
+    pg::drop_guard::register();
 }
 
 #[cfg(test)]
