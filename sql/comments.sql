@@ -473,4 +473,14 @@ For billing.set_users_table and the like, whose views are made under the databas
 
 Example: SELECT billing.keep_for_owner('billing.application_users');$$;
 
+COMMENT ON FUNCTION billing.watch_drops() IS $$Loads the library into this session, and does nothing else.
+
+A session with the library asks before it drops a table of the books; the event trigger billing_rpc_drop_guard calls this, so that every session that drops something has it.
+
+Example: SELECT billing.watch_drops();$$;
+
+COMMENT ON FUNCTION billing.guard_drops() IS $$Keeps the books from being dropped while they hold rows: the function of the event trigger billing_rpc_drop_guard.
+
+It loads the library, which then asks before each table is dropped. Where the library cannot be loaded, because its file is missing or the session still has an older one, it refuses whatever might drop the extension while the ledger, the webhook events or the payments hold rows: DROP EXTENSION, DROP SCHEMA, DROP OWNED and DROP LANGUAGE, with 2BP01. Every drop goes through where billing_rpc.allow_drop is on.$$;
+
 SET LOCAL search_path TO @extschema@, pg_temp;

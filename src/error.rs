@@ -16,6 +16,8 @@ pub enum Error {
     ConcurrentUpdate,
     /// An operator's function was called with an argument that it refuses; the sentence says which.
     BadArgument(&'static str),
+    /// A table of the books is about to be dropped with rows in it.
+    BooksHoldRows,
 }
 
 /// What every function inside the extension returns.
@@ -45,6 +47,16 @@ impl From<Error> for ErrorReport {
             Error::BadArgument(sentence) => {
                 ErrorReport::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, sentence, "billing_rpc")
             }
+            // sql/guard.sql says the same where the library cannot be loaded.
+            Error::BooksHoldRows => ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+                "the books of billing_rpc would be dropped: its ledger, webhook events or payments hold rows",
+                "billing_rpc",
+            )
+            .set_hint(
+                "Dump the database first. To drop them on purpose, as a superuser in this session: \
+                 SET billing_rpc.allow_drop = on;",
+            ),
         }
     }
 }

@@ -40,6 +40,11 @@ pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", re
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!("../sql/audit.sql", name = "audit");
 pgrx::extension_sql_file!(
+    "../sql/guard.sql",
+    name = "guard",
+    requires = [pg::drop_guard::watch_drops, "credits", "webhooks", "payments"]
+);
+pgrx::extension_sql_file!(
     "../sql/comments.sql",
     name = "comments",
     requires = [
@@ -104,6 +109,7 @@ pgrx::extension_sql_file!(
         "subscriptions",
         "reconcile",
         "audit",
+        "guard",
     ]
 );
 pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
@@ -112,6 +118,7 @@ pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
+    pg::drop_guard::register();
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ static WEBHOOK_MODE: GucSetting<WebhookMode> = GucSetting::<WebhookMode>::new(We
 static E2E_TEST_MODE: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REFETCH: GucSetting<Refetch> = GucSetting::<Refetch>::new(Refetch::conflict);
 static EXTERNAL_IDS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static ALLOW_DROP: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Seconds that a signature's time may be away from now.
 pub fn tolerance_seconds() -> i32 {
@@ -117,6 +118,11 @@ pub fn refetch_always() -> bool {
 /// Whether texts of no other kind are user ids.
 pub fn external_ids() -> bool {
     EXTERNAL_IDS.get()
+}
+
+/// Whether the books may be dropped with rows in them.
+pub fn allow_drop() -> bool {
+    ALLOW_DROP.get()
 }
 
 /// Defines the settings and reserves their prefix.
@@ -212,6 +218,14 @@ pub fn register() {
         c"Whether texts of no other kind are user ids.",
         c"",
         &EXTERNAL_IDS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"billing_rpc.allow_drop",
+        c"Whether the extension may be dropped while the ledger, the webhook events or the payments hold rows.",
+        c"",
+        &ALLOW_DROP,
         GucContext::Suset,
         GucFlags::default(),
     );

@@ -2,6 +2,7 @@
 //!
 //! `raw` holds all the unsafe code there is; `statement` the statements that a backend prepares once.
 
+pub mod drop_guard;
 mod interval;
 mod raw;
 mod row;

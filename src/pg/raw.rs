@@ -2,11 +2,14 @@
 
 use std::ffi::{CStr, CString};
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 
 use pgrx::callconv::{Arg, ArgAbi, FcInfo};
 use pgrx::datum::{Datum, TimestampWithTimeZone};
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::{FromDatum, IntoDatum, PgSqlErrorCode, PgTryBuilder, direct_function_call_as_datum, pg_sys};
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::{
+    FromDatum, IntoDatum, PgLogLevel, PgSqlErrorCode, PgTryBuilder, direct_function_call_as_datum, pg_sys,
+};
 
 use super::row::Row;
 use crate::error::Result;
@@ -310,6 +313,147 @@ pub fn has_column(table: &CStr, column: &CStr) -> bool {
         let schema = pg_sys::get_namespace_oid(c"billing".as_ptr(), true);
         let table = pg_sys::get_relname_relid(table.as_ptr(), schema);
         pg_sys::get_attnum(table, column.as_ptr()) != 0
+    }
+}
+
+/// What is about to be dropped: nobody else has it open, and all that is in it is still there.
+pub enum Dropped {
+    /// A table.
+    Table(Table),
+    /// A schema.
+    Schema(Schema),
+}
+
+/// A table, by its oid.
+pub struct Table(pg_sys::Oid);
+
+/// A schema, by its oid.
+pub struct Schema(pg_sys::Oid);
+
+impl Schema {
+    /// Whether the extension of that name has it as a member.
+    pub fn is_member_of(&self, extension: &CStr) -> bool {
+        is_member_of(pg_sys::NamespaceRelationId, self.0, extension)
+    }
+
+    /// The table of that name in it.
+    pub fn table(&self, name: &CStr) -> Option<Table> {
+        // SAFETY: a lookup in the system cache with a valid C string.
+        let table = unsafe { pg_sys::get_relname_relid(name.as_ptr(), self.0) };
+        (table != pg_sys::InvalidOid).then_some(Table(table))
+    }
+}
+
+impl Table {
+    /// Its name.
+    pub fn name(&self) -> Option<CString> {
+        // SAFETY: a lookup in the system cache; the name is a copy in the current memory context, or null.
+        unsafe {
+            let name = pg_sys::get_rel_name(self.0);
+            (!name.is_null()).then(|| CStr::from_ptr(name).to_owned())
+        }
+    }
+
+    /// Whether the extension of that name has it as a member.
+    pub fn is_member_of(&self, extension: &CStr) -> bool {
+        is_member_of(pg_sys::RelationRelationId, self.0, extension)
+    }
+
+    /// The schema that holds it.
+    pub fn schema(&self) -> Schema {
+        // SAFETY: a lookup in the system cache; what is missing gives InvalidOid.
+        Schema(unsafe { pg_sys::get_rel_namespace(self.0) })
+    }
+
+    /// Whether it holds a row that is committed or this transaction's own.
+    ///
+    /// Without SPI: in the middle of a drop the table's indexes, triggers and policies may be gone already.
+    pub fn has_rows(&self) -> bool {
+        const LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+        // SAFETY: the table exists until the caller returns; the drop has this very lock on it, so nobody
+        // can add a row after the snapshot; everything that is opened is closed, or an error ends the
+        // (sub)transaction, which closes it.
+        unsafe {
+            let table = pg_sys::table_open(self.0, LOCK);
+            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+            let none = std::ptr::null_mut();
+            let scan = pg_sys::systable_beginscan(table, pg_sys::InvalidOid, false, snapshot, 0, none);
+            let found = !pg_sys::systable_getnext(scan).is_null();
+            pg_sys::systable_endscan(scan);
+            pg_sys::UnregisterSnapshot(snapshot);
+            pg_sys::table_close(table, pg_sys::NoLock as pg_sys::LOCKMODE);
+            found
+        }
+    }
+}
+
+/// In the middle of a drop the extension itself may be gone already: then only its members still say that they
+/// belong to one, and count as members of this.
+fn is_member_of(class: pg_sys::Oid, object: pg_sys::Oid, extension: &CStr) -> bool {
+    // SAFETY: lookups in the catalogue; what is missing gives InvalidOid or null, and a name is a copy in the
+    // current memory context.
+    unsafe {
+        let owner = pg_sys::getExtensionOfObject(class, object);
+        if owner == pg_sys::InvalidOid {
+            return false;
+        }
+        let name = pg_sys::get_extension_name(owner);
+        name.is_null() || CStr::from_ptr(name) == extension
+    }
+}
+
+type BeforeDrop = fn(&Dropped) -> Result<()>;
+
+/// Who is asked, and whom the hook belonged to before: written once, while the library is loaded.
+static ASKED: OnceLock<(BeforeDrop, pg_sys::object_access_hook_type)> = OnceLock::new();
+
+/// Has it asked before any table or schema is dropped; an error ends the statement that drops.
+pub fn before_drop(ask: BeforeDrop) {
+    // SAFETY: called from _PG_init; the hook is a plain variable of a single-threaded process, and what it
+    // holds is called with whatever it is given here.
+    unsafe {
+        if ASKED.set((ask, pg_sys::object_access_hook)).is_ok() {
+            pg_sys::object_access_hook = Some(object_access);
+        }
+    }
+}
+
+/// Called by the server at every access that somebody might want to know of, so it leaves at once mostly.
+///
+/// Has nothing to clean up, so an error of the hook before may pass through it as through C.
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    part: core::ffi::c_int,
+    argument: *mut core::ffi::c_void,
+) {
+    if let Some((_, Some(before))) = ASKED.get() {
+        // SAFETY: called as the server would have called it.
+        unsafe { before(access, class, object, part, argument) };
+    }
+    if access == pg_sys::ObjectAccessType::OAT_DROP && part == 0 {
+        // SAFETY: a guarded function, called with arguments of its types.
+        unsafe { dropped(class, object) };
+    }
+}
+
+/// Asks about tables and schemas; indexes, views, functions and the like are nobody's concern.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn dropped(class: pg_sys::Oid, object: pg_sys::Oid) {
+    let dropped = match class {
+        // SAFETY: a lookup in the system cache.
+        pg_sys::RelationRelationId => match unsafe { pg_sys::get_rel_relkind(object) } as u8 {
+            pg_sys::RELKIND_RELATION => Dropped::Table(Table(object)),
+            _ => return,
+        },
+        pg_sys::NamespaceRelationId => Dropped::Schema(Schema(object)),
+        _ => return,
+    };
+    if let Some((ask, _)) = ASKED.get()
+        && let Err(error) = ask(&dropped)
+    {
+        ErrorReport::from(error).report(PgLogLevel::ERROR);
     }
 }
 

@@ -25,6 +25,7 @@ CREATE TEMP TABLE installed AS
     UNION ALL SELECT name, relacl::text, relkind, relrowsecurity, obj_description(oid) FROM tap.relations;
 SELECT is(applied, true, 'a plan is kept by this session') FROM grant_credits('a@example.com', 1, 'before');
 
+SET LOCAL billing_rpc.allow_drop = on;
 DROP EXTENSION billing_rpc;
 SELECT is_empty($$ SELECT nspname FROM pg_namespace WHERE nspname = 'billing' $$, 'dropping takes the schema along');
 SELECT is_empty($$ SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname IN (SELECT name FROM names) $$, 'the functions');

@@ -18,7 +18,8 @@ INSERT INTO expected VALUES
     ('billing_rpc.e2e_test_mode', 'off', NULL, 'bool', 'maybe'),
     ('billing_rpc.accepted_mode', 'any', NULL, 'enum', 'both'),
     ('billing_rpc.refetch', 'conflict', NULL, 'enum', 'never'),
-    ('billing_rpc.external_ids', 'off', NULL, 'bool', 'maybe');
+    ('billing_rpc.external_ids', 'off', NULL, 'bool', 'maybe'),
+    ('billing_rpc.allow_drop', 'off', NULL, 'bool', 'maybe');
 
 SELECT set_eq('SELECT name, setting, unit, vartype FROM pg_settings WHERE name LIKE ''billing\_rpc.%''',
     'SELECT name, setting, unit, vartype FROM expected', 'these settings with these defaults, no others');
