@@ -10,8 +10,8 @@ mod statement;
 pub use interval::{interval, interval_of};
 pub use raw::{
     Ended, Errors, JsonArgument, JsonbArgument, Sharing, Time, application_user_id_type, gate, has_column,
-    jsonb, keeps_one_snapshot, now, only_free_locks, refetch_source_is_set, reserve_settings_prefix,
-    savepoint,
+    has_relation, jsonb, keeps_one_snapshot, now, only_free_locks, refetch_source_is_set,
+    reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
 pub use statement::{Client, Columns, Rows, Statement, read, read_latest, write};
