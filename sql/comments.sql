@@ -224,6 +224,14 @@ provider is stripe or paystack; secret is the whole text, whsec_ included; valid
 
 Example: SELECT billing.add_webhook_secret('stripe', 'whsec_...');$$;
 
+COMMENT ON FUNCTION billing.use_vault_secret(text, text) IS $$Uses a webhook secret that Supabase Vault keeps, read there at each use.
+
+provider is stripe or paystack; vault_name is the name of the secret in the vault, up to 255 bytes. Whoever calls this must be allowed to read vault.decrypted_secrets: the extension reads only the names given here, through a view of the caller's. A secret that the vault does not have, or a blank one, is as none; one changed in the vault counts from the next delivery on. Again with the same name: the same number. billing.retire_webhook_secret ends it as any other. The names go into no dump: call this again after a restore.
+
+Without a vault, or with another provider or a blank name: SQLSTATE 22023.
+
+Example: SELECT * FROM billing.use_vault_secret('stripe', 'stripe_webhook_secret') WHERE to_regclass('vault.decrypted_secrets') IS NOT NULL;$$;
+
 COMMENT ON FUNCTION billing.retire_webhook_secret(bigint, timestamptz) IS $$Ends a webhook secret, now or at the time given.
 
 secret_id is as billing.webhook_secret_list shows it. An unknown one: 22023.

@@ -109,6 +109,8 @@ DECLARE
     id_expression text;
     email_expression text := 'NULL::text';
 BEGIN
+    -- One at a time: who comes second finds what the first has made.
+    LOCK TABLE billing.customers IN SHARE UPDATE EXCLUSIVE MODE;
     IF relation IS NULL AND id_column IS NULL AND email_column IS NULL THEN
         IF to_regclass('billing.application_users') IS NOT NULL THEN
             DROP VIEW billing.application_users;

@@ -81,6 +81,8 @@ AS $$
 DECLARE
     source regclass;
 BEGIN
+    -- One at a time: who comes second finds what the first has made.
+    LOCK TABLE billing.refetch_queue IN SHARE UPDATE EXCLUSIVE MODE;
     IF relation IS NULL THEN
         IF to_regclass('billing.refetch_source') IS NOT NULL THEN
             DROP VIEW billing.refetch_source;

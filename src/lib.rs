@@ -104,6 +104,7 @@ pgrx::extension_sql_file!(
         subscriptions::has_active_subscription,
         subscriptions::pending_refetches,
         "customers",
+        "signatures",
         "charges",
         "credits",
         "subscriptions",

@@ -3,6 +3,12 @@
 -- (sql/audit.sql, sql/comments.sql, sql/access.sql); everything else that the sources of a fresh install say is repeated here.
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+-- All that is changed, locked once and in the order of all calls, so that an upgrade waits for who uses the tables and
+-- does not stand in a circle with them.
+LOCK TABLE billing.webhook_events, billing.subscriptions, billing.customers, billing.customer_aliases, billing.payments,
+    billing.branch_subscriptions, billing.balances, billing.ledger, billing.lots, billing.lot_uses, billing.holds, billing.hold_lots,
+    billing.webhook_secrets IN ACCESS EXCLUSIVE MODE;
+
 -- End users.
 CREATE FUNCTION @extschema@.my_credits(credit_type text DEFAULT 'credits') RETURNS @extschema@.credit_balance
 LANGUAGE c STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
@@ -103,6 +109,8 @@ DECLARE
     id_expression text;
     email_expression text := 'NULL::text';
 BEGIN
+    -- One at a time: who comes second finds what the first has made.
+    LOCK TABLE billing.customers IN SHARE UPDATE EXCLUSIVE MODE;
     IF relation IS NULL AND id_column IS NULL AND email_column IS NULL THEN
         IF to_regclass('billing.application_users') IS NOT NULL THEN
             DROP VIEW billing.application_users;
@@ -158,6 +166,8 @@ AS $$
 DECLARE
     source regclass;
 BEGIN
+    -- One at a time: who comes second finds what the first has made.
+    LOCK TABLE billing.refetch_queue IN SHARE UPDATE EXCLUSIVE MODE;
     IF relation IS NULL THEN
         IF to_regclass('billing.refetch_source') IS NOT NULL THEN
             DROP VIEW billing.refetch_source;
@@ -231,3 +241,59 @@ CREATE EVENT TRIGGER billing_rpc_drop_guard ON ddl_command_start
 ALTER EVENT TRIGGER billing_rpc_drop_guard ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER billing_rpc_drop_guard IS
     'Keeps the books of billing_rpc from being dropped while they hold rows; billing_rpc.allow_drop = on lets them go.';
+
+-- Webhook secrets that Supabase Vault keeps.
+ALTER TABLE billing.webhook_secrets ADD COLUMN vault_name text;
+COMMENT ON COLUMN billing.webhook_secrets.secret IS 'The secret itself, whsec_ included; blank where vault_name says where it is.';
+COMMENT ON COLUMN billing.webhook_secrets.vault_name IS 'The name of a secret in Supabase Vault that is read instead, at each use.';
+CREATE OR REPLACE VIEW billing.webhook_secret_list AS
+    SELECT secret_id, provider, created_at, valid_until, vault_name FROM billing.webhook_secrets;
+
+-- A secret that Supabase Vault keeps: named here, read at each use. billing_owner may not read the vault, and
+-- need not: it reads a view of whoever called this, which shows the names in use and no others. The view is no
+-- member of the extension, so a dump carries it (and the names in use do not go along, as no secret does).
+CREATE FUNCTION billing.use_vault_secret(provider text DEFAULT NULL, vault_name text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    number bigint;
+BEGIN
+    -- One at a time: who comes second finds what the first has made.
+    LOCK TABLE billing.webhook_secrets IN SHARE UPDATE EXCLUSIVE MODE;
+    IF provider IS NULL OR provider NOT IN ('stripe', 'paystack') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the provider is stripe or paystack';
+    END IF;
+    IF vault_name IS NULL OR vault_name !~ '[^[:space:]]' OR octet_length(vault_name) > 255 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the name of the vault''s secret is missing, blank or too long';
+    END IF;
+    IF 2 <> (
+        SELECT count(*) FROM pg_attribute a
+        WHERE a.attrelid = to_regclass('vault.decrypted_secrets') AND a.attname IN ('name', 'decrypted_secret')
+            AND a.atttypid = 'text'::regtype AND NOT a.attisdropped
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'there is no vault in this database',
+            HINT = 'Supabase Vault has the view vault.decrypted_secrets (CREATE EXTENSION supabase_vault); without it use billing.add_webhook_secret.';
+    END IF;
+    IF to_regclass('billing.vault_secrets') IS NULL THEN
+        CREATE VIEW billing.vault_secrets WITH (security_barrier) AS
+            SELECT s.name, s.decrypted_secret FROM vault.decrypted_secrets s
+            WHERE s.name IN (SELECT w.vault_name FROM billing.webhook_secrets w WHERE w.valid_until IS NULL OR w.valid_until > now());
+        PERFORM billing.keep_for_owner('billing.vault_secrets');
+        COMMENT ON VIEW billing.vault_secrets IS
+            'The vault''s secrets that billing.use_vault_secret named, and no others.';
+    END IF;
+    SELECT w.secret_id INTO number FROM billing.webhook_secrets w
+        WHERE w.provider = use_vault_secret.provider AND w.vault_name = use_vault_secret.vault_name AND w.valid_until IS NULL
+        ORDER BY w.secret_id LIMIT 1;
+    IF number IS NULL THEN
+        INSERT INTO billing.webhook_secrets (provider, secret, vault_name)
+            VALUES (use_vault_secret.provider, '', use_vault_secret.vault_name) RETURNING secret_id INTO number;
+    END IF;
+    RETURN number;
+END
+$$;
+

@@ -11,7 +11,7 @@ mod statement;
 pub use interval::{interval, interval_of};
 pub use raw::{
     Ended, Errors, Gates, JsonArgument, JsonbArgument, Sharing, Time, application_user_id_type, gate,
-    has_column, jsonb, keeps_one_snapshot, now, only_free_locks, refetch_source_is_set,
+    has_column, has_relation, jsonb, keeps_one_snapshot, now, only_free_locks, refetch_source_is_set,
     reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};

@@ -306,6 +306,15 @@ pub fn refetch_source_is_set() -> bool {
     }
 }
 
+/// Whether schema `billing` has a table or view of that name.
+pub fn has_relation(name: &CStr) -> bool {
+    // SAFETY: lookups in the system caches with valid C strings; a missing name gives InvalidOid.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"billing".as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema) != pg_sys::InvalidOid
+    }
+}
+
 /// Whether a table of schema `billing` has the column: a database may still be at a former schema.
 pub fn has_column(table: &CStr, column: &CStr) -> bool {
     // SAFETY: lookups in the system caches with valid C strings; a missing name gives InvalidOid, or zero.

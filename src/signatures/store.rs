@@ -1,13 +1,24 @@
 //! SQL statements on webhook secrets.
 
 use crate::error::Result;
-use crate::pg::{Client, Time, statements};
+use crate::pg::{self, Client, Time, statements};
 
 statements! {
     VALID(TEXTOID, TIMESTAMPTZOID) =
         "SELECT secret FROM billing.webhook_secrets
          WHERE provider = $1 AND (valid_until IS NULL OR valid_until > $2)
          ORDER BY secret_id DESC";
+    // With the vault's, where the operator named any; one that the vault does not have is none.
+    VALID_WITH_VAULT(TEXTOID, TIMESTAMPTZOID) =
+        "SELECT s.secret FROM (
+             SELECT w.secret_id, w.secret FROM billing.webhook_secrets w
+             WHERE w.provider = $1 AND (w.valid_until IS NULL OR w.valid_until > $2) AND w.vault_name IS NULL
+             UNION ALL
+             SELECT w.secret_id, v.decrypted_secret FROM billing.webhook_secrets w
+             JOIN billing.vault_secrets v ON v.name = w.vault_name
+             WHERE w.provider = $1 AND (w.valid_until IS NULL OR w.valid_until > $2)
+                 AND v.decrypted_secret IS NOT NULL) s
+         ORDER BY s.secret_id DESC";
     ADD(TEXTOID, TEXTOID, TIMESTAMPTZOID) =
         "INSERT INTO billing.webhook_secrets (provider, secret, valid_until) VALUES ($1, $2, $3)
          RETURNING secret_id";
@@ -32,7 +43,8 @@ impl AsRef<str> for Secret {
 
 /// The provider's secrets that are valid now, newest first.
 pub fn valid_secrets(client: &Client, provider: &str, now: Time) -> Result<Vec<Secret>> {
-    let rows = VALID.with(|s| s.run(client, &[provider.into(), now.timestamp().into()]))?;
+    let statement = if pg::has_relation(c"vault_secrets") { &VALID_WITH_VAULT } else { &VALID };
+    let rows = statement.with(|s| s.run(client, &[provider.into(), now.timestamp().into()]))?;
     rows.all(|row| row.get(1).map(Secret))
 }
 

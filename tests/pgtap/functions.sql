@@ -54,6 +54,7 @@ INSERT INTO expected VALUES
     ('billing.sign_paystack_payload(text, text)', 'i', false, '{}'),
     ('billing.add_webhook_secret(text, text, timestamp with time zone)', 'v', true, '{}'),
     ('billing.retire_webhook_secret(bigint, timestamp with time zone)', 'v', true, '{}'),
+    ('billing.use_vault_secret(text, text)', 'v', false, '{}'),
     -- packs and plans
     ('billing.define_pack(text, bigint, bigint, text, text, interval)', 'v', true, '{}'),
     ('billing.define_plan(text, bigint, text, text, integer, text[], bigint, boolean, interval, text, boolean)', 'v', true, '{}'),
