@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Golden tests: what SQL answers, compared with what was accepted before. Each file in a fresh database of one
-# throwaway cluster. Usage: test_regress.sh regress|isolation [--accept] [NAME...]
+# throwaway cluster. Usage: test_regress.sh regress|isolation|pairs [--accept] [NAME...]
 #   regress     tests/pg_regress/sql/NAME.sql     against tests/pg_regress/expected/NAME.out; the file creates the extension itself
 #   isolation   tests/isolation/specs/NAME.spec   against tests/isolation/expected/NAME.out; the extension is there, in schema public
 #   pairs       all of scripts/test_pairs.sh, so that 'make accept' knows it
@@ -25,8 +25,11 @@ case $kind in
     # A step that never ends is canceled after so many seconds; isolationtester's own limit is six minutes a step.
     export PGISOLATIONTIMEOUT=${PGISOLATIONTIMEOUT:-20}
     ;;
-  pairs) [[ $accept == no ]] || set -- --accept "$@" && exec "$ROOT/scripts/test_pairs.sh" all "$@" ;;
-  *) die "usage: test_regress.sh regress|isolation [--accept] [NAME...]" ;;
+  pairs)
+    [[ $accept == no ]] || set -- --accept "$@"
+    exec "$ROOT/scripts/test_pairs.sh" all "$@"
+    ;;
+  *) die "usage: test_regress.sh regress|isolation|pairs [--accept] [NAME...]" ;;
 esac
 [[ -x ${runner[0]} ]] || die "${runner[0]} is missing" "Run 'make deps': postgresql-client-$PG_MAJOR and postgresql-server-dev-$PG_MAJOR hold it."
 
