@@ -4,6 +4,9 @@
 \set quiet `psql -X -q -A -t -c "SET client_min_messages = notice" -c "BEGIN" -c "DROP EXTENSION billing_rpc" -c "CREATE EXTENSION billing_rpc SCHEMA public" -c "ROLLBACK" 2>&1 | tr '\n' ' '`
 \set notified `psql -X -q -A -t -c "LISTEN pgrst" -c "DROP EXTENSION billing_rpc" -c "CREATE EXTENSION billing_rpc SCHEMA public" 2>&1 | tr '\n' ' '`
 \set ascii `psql -X -q -A -t -d postgres -c "CREATE DATABASE install_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0" 2>&1; psql -X -q -A -t -d install_ascii -c "CREATE EXTENSION billing_rpc" 2>&1 | tr '\n' ' '; psql -X -q -d postgres -c "DROP DATABASE install_ascii"`
+-- A database where somebody else may create, and whose search_path, set for it, begins with their schema: it holds an operator, functions,
+-- a type and a cast that each raise an error, and a view named like a table of ours.
+\set trap `psql -X -q -v ON_ERROR_STOP=1 -d postgres -c "CREATE DATABASE install_trap TEMPLATE template0" && psql -X -q -v ON_ERROR_STOP=1 -d install_trap -f tests/pgtap/fixtures/trap.sql && psql -X -q -A -t -d install_trap -c "CREATE EXTENSION billing_rpc SCHEMA public" -c "SELECT reason, balance FROM public.grant_credits('7', 5, 'k')" -c "SELECT count(*) FROM billing.access_audit()" -c "SELECT lower('A')" 2>&1 | head -4 | tr '\n' ' '; psql -X -q -d postgres -c "DROP DATABASE install_trap"`
 BEGIN;
 \ir fixtures/helpers.sql
 SELECT no_plan();
@@ -16,6 +19,37 @@ SELECT matches(:'notified'::text, '^Asynchronous notification "pgrst" with paylo
 SELECT matches(:'ascii'::text, '^ERROR:  billing_rpc needs a database with encoding UTF8 HINT:  Create the database with ENCODING ''UTF8''',
     'another encoding is refused');
 
+SELECT is(:'trap'::text, 'applied|5 0 ERROR:  the trap was called CONTEXT:  PL/pgSQL function lower(pg_catalog.text) line 1 at RAISE ',
+    'with a hostile search_path set for the database: installed, called and audited without stepping into a trap, and the trap was armed');
+
+-- Twice, and by who may not.
+SELECT matches(tap.refusal('CREATE EXTENSION billing_rpc'), '^42710 [|] extension "billing_rpc" already exists', 'a second install is refused by Postgres');
+SELECT is(tap.refusal('CREATE EXTENSION IF NOT EXISTS billing_rpc'), NULL, 'IF NOT EXISTS does nothing');
+SELECT is(tap.refusal('CREATE EXTENSION IF NOT EXISTS billing_rpc SCHEMA tap'), NULL, 'whatever schema it names');
+SELECT is(extnamespace::regnamespace::text, 'public', 'it stays where it is') FROM pg_extension WHERE extname = 'billing_rpc';
+SELECT is_empty('SELECT * FROM billing.access_audit()', 'and opens nothing');
+
+-- All that the catalogues hold, so that what a drop leaves behind is seen wherever it is.
+CREATE FUNCTION tap.catalogue() RETURNS TABLE (kind text, thing text) LANGUAGE sql AS $$
+    SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' UNION ALL
+    SELECT 'relation', oid::regclass::text FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace UNION ALL
+    SELECT 'function', oid::regprocedure::text FROM pg_proc UNION ALL
+    SELECT 'type', oid::regtype::text FROM pg_type WHERE typnamespace <> 'pg_toast'::regnamespace UNION ALL
+    SELECT 'operator', oid::regoperator::text FROM pg_operator UNION ALL
+    SELECT 'cast', concat(castsource::regtype, castfunc, casttarget::regtype) FROM pg_cast UNION ALL
+    SELECT 'policy', polname || polrelid::regclass FROM pg_policy UNION ALL
+    SELECT 'trigger', tgname || tgrelid::regclass FROM pg_trigger UNION ALL
+    SELECT 'event trigger', evtname FROM pg_event_trigger UNION ALL
+    SELECT 'publication', pubname FROM pg_publication UNION ALL
+    SELECT 'setting', array_to_string(setconfig, ' ') FROM pg_db_role_setting UNION ALL
+    SELECT 'default privileges', concat(defaclnamespace, defaclobjtype, defaclacl) FROM pg_default_acl UNION ALL
+    SELECT 'acl of a schema', nspname || array_to_string(nspacl, ' ') FROM pg_namespace WHERE nspname <> 'public' UNION ALL
+    SELECT 'rights kept in mind', count(*)::text FROM pg_init_privs UNION ALL
+    SELECT 'comments', count(*)::text FROM pg_description WHERE classoid <> 'pg_class'::regclass UNION ALL
+    SELECT 'shared dependencies of the owner', count(*)::text FROM pg_shdepend
+        WHERE refobjid = 'billing_owner'::regrole AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+$$;
+
 -- The names that clients see, and everything that a drop must take along.
 CREATE TEMP TABLE names AS
     SELECT DISTINCT p.proname::text AS name FROM tap.functions f JOIN pg_proc p USING (oid) WHERE NOT f.internal
@@ -27,11 +61,25 @@ SELECT is(applied, true, 'a plan is kept by this session') FROM grant_credits('a
 
 SET LOCAL billing_rpc.allow_drop = on;
 DROP EXTENSION billing_rpc;
+CREATE TEMP TABLE left_behind AS SELECT * FROM tap.catalogue();
+CREATE EXTENSION billing_rpc SCHEMA public;
+SELECT ok((SELECT count(*) FROM (SELECT * FROM tap.catalogue() EXCEPT SELECT * FROM left_behind) AS made) > 200, 'an install makes many things');
+DROP EXTENSION billing_rpc;
+SELECT is_empty('SELECT * FROM tap.catalogue() EXCEPT SELECT * FROM left_behind UNION ALL (SELECT * FROM left_behind EXCEPT SELECT * FROM tap.catalogue())',
+    'a drop leaves nothing behind');
+SELECT is((SELECT thing FROM left_behind WHERE kind = 'shared dependencies of the owner'), '0', 'nothing belongs to billing_owner, or is granted to it, that was not there before');
 SELECT is_empty($$ SELECT nspname FROM pg_namespace WHERE nspname = 'billing' $$, 'dropping takes the schema along');
 SELECT is_empty($$ SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname IN (SELECT name FROM names) $$, 'the functions');
 SELECT is_empty($$ SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typname IN (SELECT name FROM names) $$, 'and the types');
 SELECT isnt_empty($$ SELECT rolname FROM pg_roles WHERE rolname = 'billing_owner' $$, 'the roles stay: they belong to the cluster');
 SELECT is(tap.attempt('fresh', 'CREATE EXTENSION billing_rpc'), '42501', 'only a superuser installs');
+GRANT CREATE ON DATABASE :"DBNAME" TO fresh;
+GRANT CREATE ON SCHEMA public TO fresh;
+SELECT is(tap.attempt('fresh', 'CREATE EXTENSION billing_rpc'), '42501', 'not one who may create in the database');
+SELECT is(tap.attempt('postgres', 'CREATE EXTENSION billing_rpc'), CASE :'fixture' WHEN 'supabase' THEN '42501' ELSE 'ok' END, 'nor Supabase''s postgres');
+DROP EXTENSION IF EXISTS billing_rpc;
+REVOKE CREATE ON DATABASE :"DBNAME" FROM fresh;
+REVOKE CREATE ON SCHEMA public FROM fresh;
 
 -- Refused where one of its names is taken: by a function, whatever its arguments, by a type, a table, a view, a sequence, an index.
 CREATE SCHEMA taken;

@@ -56,6 +56,22 @@ SELECT is(tap.attempt('billing_monitor', 'SELECT * FROM billing.reconcile()'), '
 SELECT is(tap.attempt('billing_monitor', 'SELECT billing.expire_credits(1)'), '42501', 'but writes nothing off');
 SELECT is(tap.attempt('billing_service', 'SELECT billing.expire_credits(1)'), '42501', 'nor does billing_service');
 
+-- Supabase's postgres, who is no superuser: a member of service_role and authenticated, with CREATEROLE.
+SELECT is(tap.attempt('postgres', statement), CASE WHEN :'fixture' = 'supabase' THEN wanted ELSE 'ok' END, 'postgres on ' || :'fixture' || ': ' || statement)
+FROM (VALUES
+    ('SELECT * FROM public.credit_balance(''a@example.com'')', 'ok'),
+    ('SELECT billing.add_webhook_secret(''stripe'', ''whsec_other'')', '42501'),
+    ('SELECT * FROM billing.access_audit()', '42501'),
+    ('INSERT INTO billing.webhook_secrets (provider, secret) VALUES (''stripe'', ''whsec_other'')', '42501'),
+    ('UPDATE billing.balances SET balance = 0', '42501'),
+    ('ALTER TABLE billing.ledger DISABLE TRIGGER ledger_append_only', '42501'),
+    ('ALTER FUNCTION public.grant_credits RESET search_path', '42501'),
+    ('DROP EXTENSION billing_rpc', '42501'),
+    ('SET billing_rpc.e2e_test_mode = on', '42501'),
+    ('ALTER ROLE billing_owner SUPERUSER', '42501')
+) AS v (statement, wanted)
+WHERE :'fixture' = 'supabase' OR statement ~ '^SELECT';
+
 -- Row security is the second wall: with the tables granted, a stranger still sees no row.
 SELECT ok((SELECT applied FROM grant_credits('a@example.com', 5, 'key', priority => 1)), 'credits of somebody');
 SELECT ok((SELECT applied FROM spend_credits('a@example.com', 1, 'key-2')), 'and a spend');

@@ -76,6 +76,9 @@ BEGIN
         $$SELECT pg_catalog.concat_ws('/', s.subscription_id, s.status, s.active) FROM place.subscription_status('9') s$$,
         $$SELECT pg_catalog.concat_ws('/', pg_catalog.set_config('request.jwt.claims', '{"sub": "7"}', true), s.subscription_id, place.has_active_subscription())
           FROM place.my_subscription() s$$,
+        $$SELECT pg_catalog.concat_ws('/', c.balance, c.available, place.has_credits(1), billing.current_customer_id() OPERATOR(pg_catalog.=) c.customer_id,
+              (SELECT pg_catalog.count(*) FROM place.my_credit_history())) FROM place.my_credits() c$$,
+        $$SELECT pg_catalog.concat('problems: ', pg_catalog.string_agg(a.problem, ' ')) FROM billing.access_audit() a$$,
         $$SELECT pg_catalog.concat_ws('/', place.can_transition_subscription('active', 'canceled'), (SELECT pg_catalog.count(*) FROM place.pending_refetches()))$$,
         $$SELECT billing.set_refetch_source('auth_like.subscriptions')::pg_catalog.text$$,
         $$SELECT billing.set_refetch_source()::pg_catalog.text$$
