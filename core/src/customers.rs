@@ -478,6 +478,15 @@ mod tests {
     }
 
     #[test]
+    fn a_uuid_ends_with_its_last_digit() {
+        let text = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+        assert!(parse_uuid(text).is_some());
+        for odd in [format!("{text}-"), format!("-{text}"), format!("{text}0"), format!("{{{text}")] {
+            assert_eq!(parse_uuid(&odd), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn empty_brackets_are_a_placeholder_too() {
         for text in ["<>", "{{}}", "${}"] {
             assert_eq!(kind(text), "placeholder", "{text}");
