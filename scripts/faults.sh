@@ -33,7 +33,7 @@ pg_paths
 
 # What is built a dozen times need not be fast.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
-export CARGO_PROFILE_RELEASE_INCREMENTAL=true PROPTEST_CASES=${PROPTEST_CASES:-64} ORDERS_LENGTH=${ORDERS_LENGTH:-3}
+export CARGO_PROFILE_RELEASE_INCREMENTAL=true CARGO_PROFILE_DEV_DEBUG=0 PROPTEST_CASES=${PROPTEST_CASES:-64} ORDERS_LENGTH=${ORDERS_LENGTH:-3}
 
 build() { # build LOG
   (cd "$TREE" && scripts/build.sh) >"$1" 2>&1 8>&-
@@ -62,7 +62,7 @@ run_test() { # run_test LAYER NAME LOG
   case $1 in
     regress | isolation) command=(scripts/test_regress.sh "$1" "$2") ;;
     pgtap) command=(scripts/test_pgtap.sh "tests/pgtap/$2.sql") ;;
-    core) command=(scripts/test_cargo.sh test-core --package billing_core "$2") ;;
+    core) command=(scripts/test_cargo.sh test-core --package billing_core --lib "$2") ;;
   esac
   (cd "$TREE" && timeout "$SECONDS_A_TEST" "${command[@]}") >"$3" 2>&1 8>&-
 }

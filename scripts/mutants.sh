@@ -45,8 +45,13 @@ if [[ -s $OUT/first.missed || -s $OUT/first.timeout ]]; then
   PROPTEST_CASES=256 ORDERS_LENGTH=3 pass second --iterate "$@" -- --lib --test corpus
 fi
 
-# A mutant by its file and its change: lines move.
-names() { sed -E 's/^([^:]*):[0-9]+:[0-9]+: /\1: /' "$@"; }
+# A mutant by its file, its change and the line that it is in: line numbers move.
+names() {
+  local file line column change
+  while IFS=: read -r file line column change; do
+    printf '%s:%s: `%s`\n' "$file" "$change" "$(sed -n "${line}s/^ *//p" "$file")"
+  done <"$1"
+}
 count() { cat "$@" | wc -l; }
 caught=$(count "$OUT"/{first,second}.caught)
 late=$(count "$OUT/second.timeout")
@@ -54,7 +59,7 @@ missed=$(count "$OUT/second.missed")
 unviable=$(count "$OUT/first.unviable")
 seen=$((caught + late)) all=$((caught + late + missed))
 [[ $all -gt 0 ]] || die "there was no mutant"
-unexplained=$(names "$OUT/second.missed" | grep -vxFf <(sed -n 's/^- `\(.*\)`$/\1/p' "$EXPLAINED") || true)
+unexplained=$(names "$OUT/second.missed" | grep -vxFf <(sed -n 's/^- //p' "$EXPLAINED") || true)
 say "mutants: $((all + unviable)): $caught caught, $late ran too long, $missed not seen, $unviable do not build"
 say "mutants: $(awk -v seen="$seen" -v all="$all" 'BEGIN { printf "%.1f", 100 * seen / all }') % of those that build are seen"
 if [[ -n $unexplained ]]; then

@@ -480,6 +480,43 @@ mod tests {
     }
 
     #[test]
+    fn a_uuid_ends_with_its_last_digit() {
+        let text = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+        assert!(parse_uuid(text).is_some());
+        for odd in [format!("{text}-"), format!("-{text}"), format!("{text}0"), format!("{{{text}")] {
+            assert_eq!(parse_uuid(&odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_registered_as_what_it_is() {
+        let of = |identifier: Identifier| Registration::of(&identifier);
+        let none = Registration::default;
+        assert_eq!(of(Identifier::UserId([1; 16])), Registration { user_id: Some([1; 16]), ..none() });
+        assert_eq!(of(Identifier::LegacyId(7)), Registration { legacy_id: Some(7), ..none() });
+        let text = || Some("x".to_owned());
+        assert_eq!(of(Identifier::Email("x".to_owned())), Registration { email: text(), ..none() });
+        assert_eq!(of(Identifier::External("x")), Registration { external_id: text(), ..none() });
+        let stripe = Registration { stripe_customer_id: text(), ..none() };
+        let paystack = Registration { paystack_customer_code: text(), ..none() };
+        assert_eq!(of(Identifier::StripeCustomer("x")), stripe);
+        assert_eq!(of(Identifier::PaystackCustomer("x")), paystack);
+        assert_eq!(none().with_code(ProviderCode::Stripe("x")), stripe);
+        assert_eq!(none().with_code(ProviderCode::Paystack("x")), paystack);
+        for code in [stripe, paystack, none()] {
+            assert!(!code.names_a_person());
+        }
+        for person in [
+            Identifier::UserId([0; 16]),
+            Identifier::LegacyId(0),
+            Identifier::Email(String::new()),
+            Identifier::External(""),
+        ] {
+            assert!(of(person).names_a_person());
+        }
+    }
+
+    #[test]
     fn empty_brackets_are_a_placeholder_too() {
         for text in ["<>", "{{}}", "${}"] {
             assert_eq!(kind(text), "placeholder", "{text}");

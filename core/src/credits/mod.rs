@@ -523,6 +523,11 @@ mod tests {
         {
             assert_eq!(read(text), Err(Detail::SourceRefInvalid), "{text}");
         }
+        let session = format!("cs_{}", "x".repeat(MAX_REFERENCE_BYTES - "stripe:cs_".len()));
+        assert!(is_session_id(&session) && is_session_id("cs_1"));
+        for text in [&*format!("{session}x"), "cs_", "cs_ 1", "cs", "pi_1"] {
+            assert!(!is_session_id(text), "{text}");
+        }
     }
 
     #[test]
