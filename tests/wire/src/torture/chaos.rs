@@ -237,5 +237,6 @@ pub async fn fail_over(scene: &Arc<Scene>, follows: Follows) {
         complaints.extend((deadlocks > 0).then(|| format!("{deadlocks} deadlocks in the log")));
         complaints
     });
-    scene.complaints.lock().expect("complaints").extend(complaints.await.expect("a retired server"));
+    let complaints = complaints.await.expect("a retired server");
+    scene.complaints.lock().expect("complaints").extend(complaints);
 }

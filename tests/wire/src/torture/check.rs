@@ -155,24 +155,40 @@ pub fn acknowledged(records: &[Record], facts: &Facts, ledger: &Ledger) -> Vec<S
     wrong
 }
 
-/// How many entries and events were acknowledged, and how many of those are not there.
-pub async fn lost(records: &[Record], ledger: &Ledger, admin: &Admin) -> (usize, usize) {
+/// Of what was acknowledged before a server took over that had not heard of all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lost {
+    /// Entries and events that were acknowledged, before and after.
+    pub acknowledged: usize,
+    /// Of those, not there with the same numbers.
+    pub lost: usize,
+    /// Of those, entries whose id is another entry's now.
+    pub ids_given_again: usize,
+}
+
+/// Counts what was acknowledged and is not there.
+pub async fn lost(records: &[Record], ledger: &Ledger, admin: &Admin) -> Lost {
     let events = admin.texts("SELECT event_id FROM billing.webhook_events").await;
     let events: HashSet<String> = events.into_iter().flatten().collect();
-    let (mut told, mut lost) = (0, 0);
+    let mut count = Lost::default();
     for record in records {
         for (key, answer) in keyed(record) {
-            if ["applied", "replay"].contains(&answer.reason()) {
-                told += 1;
-                lost += usize::from(!ledger.of_key(&key).is_some_and(|entry| shows(&answer.0, entry)));
+            if !["applied", "replay"].contains(&answer.reason()) {
+                continue;
+            }
+            count.acknowledged += 1;
+            if !ledger.of_key(&key).is_some_and(|entry| shows(&answer.0, entry)) {
+                count.lost += 1;
+                let other = ledger.of_id(answer.int("entry_id")).is_some_and(|entry| entry.key != key);
+                count.ids_given_again += usize::from(other);
             }
         }
         if let (Sent::Event { .. }, Some(answer)) = (&record.sent, record.answers.first()) {
-            told += 1;
-            lost += usize::from(!events.contains(answer.str("event_id")));
+            count.acknowledged += 1;
+            count.lost += usize::from(!events.contains(answer.str("event_id")));
         }
     }
-    (told, lost)
+    count
 }
 
 /// Holds and their ends.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::chaos::{self, Follows, Scene};
-use super::check::{self, Ledger};
+use super::check::{self, Ledger, Lost};
 use super::client::{LOGIN, Line, Record, Worker, World};
 use super::plan::Facts;
 use super::{SETTINGS, prepare, send_again};
@@ -23,10 +23,7 @@ use crate::stripe;
 pub struct Loss {
     /// How long the standby had heard nothing when it took over.
     pub milliseconds: u64,
-    /// Entries and events that were acknowledged, before and after.
-    pub acknowledged: usize,
-    /// Of those, not there on the new server.
-    pub lost: usize,
+    pub lost: Lost,
     /// Requests sent again, and how many of them made a change then.
     pub resent: usize,
     pub applied: usize,
@@ -37,11 +34,12 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
             f,
-            "asynchronous standby, {} ms behind when it took over: of {} acknowledged entries and events {} were lost; \
-             of {} requests sent again with the same keys {} made a change, and the books agree with the plans: {}",
+            "asynchronous standby, {} ms behind when it took over: of {} acknowledged entries and events {} were lost \
+             (the ids of {} were given to other entries); of {} requests sent again with the same keys {} made a change, and the books agree with the plans: {}",
             self.milliseconds,
-            self.acknowledged,
-            self.lost,
+            self.lost.acknowledged,
+            self.lost.lost,
+            self.lost.ids_given_again,
             self.resent,
             self.applied,
             if self.wrong.is_empty() { "yes" } else { "NO" }
@@ -88,11 +86,10 @@ pub async fn lose(clients: usize, milliseconds: u64) -> Loss {
     }
     let admin = Admin::connect(&scene.cluster(), &scene.database).await;
     let all: Vec<Record> = theirs.iter().flatten().cloned().collect();
-    let (acknowledged, lost) = check::lost(&all, &Ledger::read(&admin).await, &admin).await;
+    let lost = check::lost(&all, &Ledger::read(&admin).await, &admin).await;
 
     let (records, applied) = again(&world, theirs).await;
-    let mut loss =
-        Loss { milliseconds, acknowledged, lost, resent: records.len(), applied, wrong: Vec::new() };
+    let mut loss = Loss { milliseconds, lost, resent: records.len(), applied, wrong: Vec::new() };
     loss.wrong.append(&mut world.tally.lock().expect("tally").wrong);
     // By now nothing is new to the server.
     let mut line = Line::new(&world, false, LOGIN);

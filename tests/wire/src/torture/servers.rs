@@ -135,6 +135,14 @@ impl Standby {
             copy.arg(format!("--tablespace-mapping={}={}", old.display(), new.display()));
         }
         run(&mut copy);
+        // Its settings are to outlive the server that it was copied from.
+        let (theirs, own) = (from.join("throwaway.conf"), folder.join("throwaway.conf"));
+        fs::copy(&theirs, &own).expect("its settings");
+        give(of, &own);
+        let file = data.join("postgresql.conf");
+        let text = fs::read_to_string(&file).expect("its settings");
+        let text = text.replace(&theirs.display().to_string(), &own.display().to_string());
+        fs::write(&file, text).expect("its settings");
         let settings = format!(
             "unix_socket_directories = '{}'\nwal_retrieve_retry_interval = '200ms'\n\
              synchronous_standby_names = ''\n\
@@ -149,10 +157,11 @@ impl Standby {
         file.write_all(settings.as_bytes()).expect("its settings");
         fs::write(data.join("standby.signal"), "").expect("the mark of a standby");
         give(of, &data.join("standby.signal"));
+        // `setsid --fork` ends at once; the watch lives as long as there is something to watch.
         let mut watch = Command::new("setsid");
-        watch.arg(root().join("scripts/cluster.sh")).arg("watch").arg(&data).arg(&owner);
+        watch.arg("--fork").arg(root().join("scripts/cluster.sh")).arg("watch").arg(&data).arg(&owner);
         let quiet = watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        quiet.spawn().expect("its watch");
+        assert!(quiet.status().expect("its watch").success(), "nobody watches the standby");
         let mut start = as_server(of, &program("pg_ctl"));
         run(start
             .arg("-D")
