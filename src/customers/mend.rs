@@ -165,12 +165,12 @@ fn try_move(client: &Client, identifier: &Identifier, target: Uuid) -> Round {
             if holder.is_none() && !is_free(client, identifier)? {
                 return Ok(Err(Undone::Again));
             }
-            store::write(client, holder.as_ref(), &target)?;
+            store::write(client, holder.as_deref(), &target)?;
             subscriptions::hand_over(client, &subscriptions, target.customer_id)?;
             if let Some(code) = code_of(identifier) {
                 subscriptions::attach(client, code.as_str(), target.customer_id)?;
             }
-            Ok(told(Reason::Applied, target))
+            Ok(told(Reason::Applied, *target))
         }
     })
 }

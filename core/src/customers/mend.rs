@@ -13,9 +13,9 @@ pub enum MovePlan {
     /// What both have afterwards.
     Write {
         /// Who had it, if anybody.
-        holder: Option<Customer>,
+        holder: Option<Box<Customer>>,
         /// Who gets it.
-        target: Customer,
+        target: Box<Customer>,
     },
 }
 
@@ -36,9 +36,9 @@ pub fn plan_move(identifier: &Identifier, holder: Option<&Customer>, target: &Cu
     }
     let holder = holder.cloned().map(|mut holder| {
         take(&mut holder, identifier);
-        holder
+        Box::new(holder)
     });
-    MovePlan::Write { holder, target }
+    MovePlan::Write { holder, target: Box::new(target) }
 }
 
 /// What `into` has after `from` has become the same customer.
@@ -222,7 +222,7 @@ mod tests {
 
     fn write(identifier: &Identifier, holder: &Customer, target: &Customer) -> (Customer, Customer) {
         match plan_move(identifier, Some(holder), target) {
-            MovePlan::Write { holder: Some(holder), target } => (holder, target),
+            MovePlan::Write { holder: Some(holder), target } => (*holder, *target),
             other => panic!("{other:?}"),
         }
     }
