@@ -102,10 +102,12 @@ SELECT is_empty(
        WHERE extname = 'billing_rpc' AND condition <> '' $$,
     'a dump carries every row');
 
--- The order of columns: fixed width first, so that rows stay narrow.
+-- The order of columns: fixed width first, so that rows stay narrow; what a later release added is at the end.
+CREATE TEMP TABLE added_later (name text, attname name);
+INSERT INTO added_later VALUES ('billing.customers', 'merged_into'), ('billing.customers', 'forgotten_at');
 SELECT is_empty(
     $$ SELECT t.name, a.attname FROM tap.relations t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0
-       WHERE t.relkind = 'r' AND a.attlen > 0
+       WHERE t.relkind = 'r' AND a.attlen > 0 AND (t.name, a.attname) NOT IN (SELECT l.name, l.attname FROM added_later l)
          AND EXISTS (SELECT FROM pg_attribute b WHERE b.attrelid = t.oid AND b.attnum BETWEEN 1 AND a.attnum - 1 AND b.attlen < 0) $$,
     'columns of fixed width come first');
 -- Nothing is ever deleted from lots, so what refers to them needs no index for that.

@@ -36,9 +36,9 @@ pub fn plan_move(identifier: &Identifier, holder: Option<&Customer>, target: &Cu
     }
     let holder = holder.cloned().map(|mut holder| {
         take(&mut holder, identifier);
-        holder
+        Box::new(holder)
     });
-    MovePlan::Write { holder: holder.map(Box::new), target: Box::new(target) }
+    MovePlan::Write { holder, target: Box::new(target) }
 }
 
 /// What `into` has after `from` has become the same customer.

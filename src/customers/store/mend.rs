@@ -15,12 +15,7 @@ statements! {
          FROM billing.customers c WHERE c.customer_id = $1";
     STANDING(UUIDOID) =
         "SELECT merged_into, forgotten_at IS NOT NULL FROM billing.customers WHERE customer_id = $1";
-    HEIR(UUIDOID) =
-        "WITH RECURSIVE line AS (
-             SELECT c.customer_id, c.merged_into FROM billing.customers c WHERE c.customer_id = $1
-             UNION ALL
-             SELECT c.customer_id, c.merged_into FROM line l JOIN billing.customers c ON c.customer_id = l.merged_into)
-         SELECT customer_id FROM line WHERE merged_into IS NULL";
+    MERGED_INTO(UUIDOID) = "SELECT merged_into FROM billing.customers WHERE customer_id = $1";
     ANY_MERGED(UUIDARRAYOID) =
         "SELECT customer_id FROM billing.customers WHERE merged_into IS NOT NULL AND customer_id = ANY ($1) LIMIT 1";
     LOCK_ALONE(UUIDOID) = "SELECT customer_id FROM billing.customers WHERE customer_id = $1 FOR UPDATE";
@@ -37,7 +32,7 @@ statements! {
         "DELETE FROM billing.customer_aliases WHERE customer_id = $1 AND code <> ALL ($2)";
     MARK_MERGED(UUIDOID, UUIDOID) =
         "UPDATE billing.customers SET merged_into = $2 WHERE customer_id = $1 RETURNING customer_id";
-    MERGED_INTO(UUIDOID) =
+    FAMILY(UUIDOID) =
         "WITH RECURSIVE family AS (
              SELECT $1 AS customer_id
              UNION ALL
@@ -77,10 +72,18 @@ pub fn standing(client: &Client, customer_id: Uuid) -> Result<Option<Standing>> 
 
 /// Who the customer is part of in the end: itself, if of nobody.
 pub fn heir(client: &Client, customer_id: Uuid) -> Result<Uuid> {
-    let found = HEIR
+    let mut heir = customer_id;
+    while let Some(into) = merged_into(client, heir)? {
+        heir = into;
+    }
+    Ok(heir)
+}
+
+fn merged_into(client: &Client, customer_id: Uuid) -> Result<Option<Uuid>> {
+    let found = MERGED_INTO
         .with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?
-        .first(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))?;
-    Ok(found.unwrap_or(customer_id))
+        .first(|row| row.maybe::<PgUuid>(1))?;
+    Ok(found.flatten().map(|id| *id.as_bytes()))
 }
 
 /// Whether any of them is part of another one.
@@ -124,7 +127,7 @@ pub fn mark_merged(client: &Client, from: Uuid, into: Uuid) -> Result<()> {
 
 /// The customer, and all who were merged into it, directly or by others.
 pub fn family(client: &Client, customer_id: Uuid) -> Result<Vec<Uuid>> {
-    MERGED_INTO
+    FAMILY
         .with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?
         .all(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))
 }
