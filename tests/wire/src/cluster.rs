@@ -183,8 +183,8 @@ impl Cluster {
     fn complaints(&self) -> Vec<String> {
         let killed = self.killed.lock().expect("killed");
         let expected = |line: &str| {
-            // That one always ends so when a server is stopped in good order.
-            let stopped = line.contains("background worker \"logical replication launcher\"")
+            // They always end so, the one when a server is stopped in good order, the other with its subscription.
+            let stopped = line.contains("background worker \"logical replication ")
                 && line.ends_with("exited with exit code 1");
             let killed = killed
                 .iter()

@@ -112,7 +112,9 @@ async fn outlives() {
     use_it(&mut client, &mut gateway, "before").await;
     admin.run("CREATE INDEX extra ON billing.ledger (created_at); ANALYZE billing.ledger").await;
     use_it(&mut client, &mut gateway, "indexed").await;
-    admin.run("SET billing_rpc.allow_drop = on; DROP EXTENSION billing_rpc; CREATE EXTENSION billing_rpc").await;
+    admin
+        .run("SET billing_rpc.allow_drop = on; DROP EXTENSION billing_rpc; CREATE EXTENSION billing_rpc")
+        .await;
     admin.run(&format!("SELECT billing.add_webhook_secret('stripe', '{}')", stripe::SECRET)).await;
     // A driver prepares its statements anew, the backend is the same.
     let pid = client.pid().await.expect("a backend");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use billing_wire::books;
 use billing_wire::cluster::{Cluster, Database, program, root};
@@ -13,6 +14,7 @@ use serde_json::json;
 
 pub fn add(add: &mut impl FnMut(&str, fn() -> Tested)) {
     add("restore::plain_and_custom", || run(plain_and_custom()));
+    add("restore::into_other_places", || run(into_other_places()));
 }
 
 /// What was done before the dump, to be sent again after it.
@@ -38,8 +40,50 @@ async fn plain_and_custom() {
         let restored = target.empty_database(&format!("restored_{format}")).await;
         restore(&restored, format, &file);
         same_rows(&source, &restored).await;
+        same_walls(&source, &restored).await;
         goes_on(&target, &restored, &story).await;
     }
+}
+
+/// The functions in a schema of their own; a clean restore, over books and over nothing; by who may not.
+async fn into_other_places() {
+    let cluster = Cluster::start("wire-places", &[]);
+    let source = cluster.empty_database("places").await;
+    let admin = source.admin().await;
+    admin.run("CREATE SCHEMA api; CREATE EXTENSION billing_rpc SCHEMA api").await;
+    let granted = "SELECT (api.grant_credits('7', 10, 'gift')).reason::text";
+    assert_eq!(admin.text(granted).await.as_deref(), Some("applied"));
+    let folder = Folder::new();
+    let file = folder.0.join("places");
+    dump(&source, "custom", &file);
+    let file = file.to_string_lossy().into_owned();
+
+    let restored = cluster.empty_database("restored_places").await;
+    tool("pg_restore", &cluster, &["-e", "--clean", "--if-exists", "-d", &restored.name, &file]);
+    same_rows_of(&source, &restored).await;
+    same_walls(&source, &restored).await;
+    let admin = restored.admin().await;
+    assert_eq!(admin.text(granted).await.as_deref(), Some("replay"));
+    let placed = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'billing_rpc'";
+    assert_eq!(admin.text(placed).await.as_deref(), Some("api"));
+
+    // Over books: it begins by dropping them, which is refused, and ends there.
+    admin.run("SELECT api.grant_credits('7', 5, 'after the dump')").await;
+    let before = contents(&admin).await;
+    let clean = ["-e", "--clean", "--if-exists", "-d", &restored.name, &file];
+    let refusal = failure("pg_restore", &cluster, "postgres", &clean);
+    assert!(refusal.contains("the books of billing_rpc would be dropped"), "{refusal}");
+    assert_eq!(contents(&admin).await, before, "nothing is lost, nothing is there twice");
+
+    // Only a superuser makes an extension, so only one restores it.
+    admin.run("CREATE ROLE wire_nobody LOGIN").await;
+    admin.run("CREATE DATABASE nobodys OWNER wire_nobody").await;
+    let refusal =
+        failure("pg_restore", &cluster, "wire_nobody", &["-e", "--no-owner", "-d", "nobodys", &file]);
+    assert!(refusal.contains("permission denied to create extension \"billing_rpc\""), "{refusal}");
+    let nobodys = Admin::connect(&cluster, "nobodys").await;
+    let left = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('billing')";
+    assert_eq!(nobodys.number(left).await, 0);
 }
 
 /// A bit of everything: calls, events of each end, linked and unlinked people, claims.
@@ -110,6 +154,17 @@ fn tool(name: &str, cluster: &Cluster, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What the tool says when it fails, which it must.
+fn failure(name: &str, cluster: &Cluster, user: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program(name))
+        .args(["-h", &cluster.host, "-p", &cluster.port.to_string(), "-U", user])
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(!output.status.success(), "{name} {arguments:?} goes through");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 fn dump(source: &Database, format: &str, file: &std::path::Path) {
     let file = file.to_string_lossy();
     tool("pg_dump", &source.cluster, &["-F", format, "-f", &file, &source.name]);
@@ -160,12 +215,41 @@ async fn contents(admin: &Admin) -> Vec<String> {
 }
 
 async fn same_rows(source: &Database, restored: &Database) {
-    let (before, after) = (contents(&source.admin().await).await, contents(&restored.admin().await).await);
-    assert_eq!(before, after);
+    let before = same_rows_of(source, restored).await;
     let filled = before.iter().filter(|table| !table.contains(" 0 ")).count();
     assert!(filled >= 13, "each table of this scope has rows: {before:?}");
     let secrets = restored.admin().await.number("SELECT count(*) FROM billing.webhook_secrets").await;
     assert_eq!(secrets, 0);
+}
+
+/// The rows that both have, in digests.
+async fn same_rows_of(source: &Database, restored: &Database) -> Vec<String> {
+    let (before, after) = (contents(&source.admin().await).await, contents(&restored.admin().await).await);
+    assert_eq!(before, after);
+    before
+}
+
+/// Row security, policies, triggers, rights and the guard are those of the source, and the guard guards.
+async fn same_walls(source: &Database, restored: &Database) {
+    let walls = "SELECT concat_ws(' ', relname, relrowsecurity, relforcerowsecurity, relowner::regrole, relacl)
+        FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relkind IN ('r', 'v', 'S')
+        UNION ALL SELECT concat_ws(' ', tablename, policyname, permissive, roles, cmd, qual, with_check) FROM pg_policies
+        UNION ALL SELECT concat_ws(' ', tgrelid::regclass, tgname, tgenabled) FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT concat_ws(' ', evtname, evtevent, evtenabled, evtfoid::regprocedure, evttags)
+        FROM pg_event_trigger
+        UNION ALL SELECT concat_ws(' ', p.oid::regprocedure, p.prosecdef, p.proconfig, p.proowner::regrole, p.proacl)
+        FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+        JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'billing_rpc' ORDER BY 1";
+    let admin = restored.admin().await;
+    let after = admin.texts(walls).await;
+    assert_eq!(source.admin().await.texts(walls).await, after);
+    assert!(
+        after.iter().flatten().any(|line| line.starts_with("billing_rpc_drop_guard ddl_command_start A"))
+    );
+    let dropped = admin.client().batch_execute("DROP EXTENSION billing_rpc CASCADE").await;
+    let code = dropped.err().and_then(|error| error.code().map(|code| code.code().to_owned()));
+    assert_eq!(code.as_deref(), Some("2BP01"), "restored books are guarded");
+    assert_eq!(admin.number("SELECT count(*) FROM billing.reconcile()").await, 0);
 }
 
 /// Everything again is known; something new works.
@@ -231,7 +315,12 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Folder {
-        let folder = root().join(format!("target/wire-dumps.{}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let folder = root().join(format!(
+            "target/wire-dumps.{}.{}",
+            std::process::id(),
+            MADE.fetch_add(1, Ordering::Relaxed)
+        ));
         std::fs::create_dir_all(&folder).expect("a folder");
         Folder(folder)
     }
