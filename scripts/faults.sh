@@ -4,7 +4,7 @@
 # tests/faults/faults.toml holds the faults: what is changed, which test sees it, and what that test then says. A
 # fault is seen if its test passes without it, fails with it, and says so. A fault that does not apply any more is an
 # error. The copy is target/faults/tree, built quickly rather than well, with a Postgres of its own; the first build there
-# takes a few minutes.
+# takes a few minutes. FAULTS_BUILD=0 takes the package in target/package as it is.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 pg_paths
