@@ -12,7 +12,7 @@ use super::chaos::{self, Follows, Scene};
 use super::check::{self, Ledger, Lost};
 use super::client::{LOGIN, Line, Record, Worker, World};
 use super::plan::Facts;
-use super::{SETTINGS, prepare, send_again};
+use super::{SETTINGS, prepare, resend};
 use crate::cluster::Cluster;
 use crate::proxy::Proxy;
 use crate::session::Admin;
@@ -92,10 +92,7 @@ pub async fn lose(clients: usize, milliseconds: u64) -> Loss {
     let mut loss = Loss { milliseconds, lost, resent: records.len(), applied, wrong: Vec::new() };
     loss.wrong.append(&mut world.tally.lock().expect("tally").wrong);
     // By now nothing is new to the server.
-    let mut line = Line::new(&world, false, LOGIN);
-    for record in &records {
-        loss.wrong.extend(send_again(&mut line, record).await);
-    }
+    loss.wrong.extend(resend(&world, &records).await);
     let ledger = Ledger::read(&admin).await;
     loss.wrong.extend(check::acknowledged(&records, &facts, &ledger));
     loss.wrong.extend(check::explained(&records, &ledger));
