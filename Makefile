@@ -77,8 +77,10 @@ torture: install ## 64 clients and every fault there is: make torture MINUTES=5 
 corpus: install ## deliver your own event bodies to a throwaway database: make corpus DIR=folder
 	@scripts/corpus.sh '$(DIR)'
 
+accept_privileges := pgtap.sh
+accept_pairs := pairs.sh all
 accept: install ## make new golden results the expected ones, after showing the differences
-	@scripts/test_$(if $(filter privileges,$(KIND)),pgtap.sh,regress.sh $(or $(KIND),regress)) --accept $(TESTS)
+	@scripts/test_$(or $(accept_$(KIND)),regress.sh $(or $(KIND),regress)) --accept $(TESTS)
 
 check: build ## format, lints (of Rust and of SQL), licences, documentation of the code
 	@scripts/check.sh

@@ -71,6 +71,11 @@ upgrade_in_use() { # upgrade_in_use DATABASE FOLDER
 }
 
 for kind in plain supabase; do
+  if [[ $kind == supabase ]]; then
+    # From here on supabase_admin is the superuser, and postgres is none.
+    run postgres -f tests/pgtap/fixtures/supabase_cluster.sql
+    export PGUSER=supabase_admin
+  fi
   schema=$(database "fresh_$kind" $kind)
   run "fresh_$kind" -c "create extension $EXTENSION schema $schema"
   snapshot "fresh_$kind" >"$OUT/fresh_$kind"
