@@ -475,6 +475,11 @@ mod tests {
         for text in ["cus_1", "CUS_1"] {
             assert_eq!(ProviderCode::parse(text).map(ProviderCode::as_str), Some(text));
         }
+        let longest = format!("cus_{}", "x".repeat(MAX_REFERENCE_BYTES - "cus_".len()));
+        assert!(ProviderCode::parse(&longest).is_some());
+        for text in [&*format!("{longest}x"), &format!("{longest}xx"), "cus_", "CUS_", "Cus_1", "cus_ 1"] {
+            assert_eq!(ProviderCode::parse(text), None, "{text}");
+        }
     }
 
     #[test]
