@@ -685,6 +685,24 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_of_id_that_differs_is_a_conflict() {
+        let id = |number: u8| {
+            [
+                Registration { user_id: Some([number; 16]), ..Registration::default() },
+                Registration { legacy_id: Some(number.into()), ..Registration::default() },
+                Registration { external_id: Some(number.to_string()), ..Registration::default() },
+                Registration { email: Some(format!("{number}@b.de")), ..Registration::default() },
+            ]
+        };
+        for (known, given) in id(1).into_iter().zip(id(2)) {
+            let owner = Registration { stripe_customer_id: Some("cus_1".to_owned()), ..known };
+            let given = Registration { stripe_customer_id: Some("cus_1".to_owned()), ..given };
+            let plan = plan_registration(&given, &[customer(owner, &[])]);
+            assert_eq!(plan, RegistrationPlan::Refuse(Detail::IdentityConflict), "{given:?}");
+        }
+    }
+
+    #[test]
     fn each_kind_of_own_id_replaces_an_email_and_a_new_one_does_not() {
         let email = |email: &str| registration(None, Some(email), Some("cus_1"));
         for named in [
