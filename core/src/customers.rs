@@ -685,6 +685,27 @@ mod tests {
     }
 
     #[test]
+    fn each_identifier_given_well_is_registered() {
+        let raw = RawRegistration {
+            user_id: Some([1; 16]),
+            email: Some("A@b.de"),
+            legacy_id: Some(1),
+            stripe_customer_id: Some("cus_1"),
+            paystack_customer_code: Some("CUS_1"),
+            external_id: Some("user_1"),
+        };
+        let registration = Registration {
+            user_id: Some([1; 16]),
+            email: Some("a@b.de".to_owned()),
+            legacy_id: Some(1),
+            stripe_customer_id: Some("cus_1".to_owned()),
+            paystack_customer_code: Some("CUS_1".to_owned()),
+            external_id: Some("user_1".to_owned()),
+        };
+        assert_eq!(Registration::parse(raw, true), Ok(registration));
+    }
+
+    #[test]
     fn each_kind_of_id_that_differs_is_a_conflict() {
         let id = |number: u8| {
             [
