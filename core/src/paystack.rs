@@ -192,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_is_solid_and_fits_into_its_source() {
+        let of = |reference: &str| {
+            let data = format!(r#"{{"reference":"{reference}"}}"#);
+            transaction_reference(&Object::parse(&data).unwrap()).is_some()
+        };
+        let longest = "x".repeat(MAX_REFERENCE_BYTES - "paystack:".len());
+        assert!(of("T1") && of(&longest));
+        assert!(!of(&format!("{longest}x")) && !of("T 1") && !of(""));
+        let refunded = |reference: &str| {
+            let data = format!(r#"{{"transaction_reference":"{reference}","amount":5}}"#);
+            refund(&Object::parse(&data).unwrap(), "e").is_ok()
+        };
+        let longest = "x".repeat(MAX_REFERENCE_BYTES);
+        assert!(refunded("T1") && refunded(&longest));
+        assert!(!refunded(&format!("{longest}x")) && !refunded("T 1") && !refunded(""));
+    }
+
+    #[test]
     fn identity() {
         let digest = |body: &str| body_digest(body.as_bytes());
         for (body, expected) in [
