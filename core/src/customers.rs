@@ -477,6 +477,11 @@ mod tests {
         for text in ["cus_1", "CUS_1"] {
             assert_eq!(ProviderCode::parse(text).map(ProviderCode::as_str), Some(text));
         }
+        let longest = format!("cus_{}", "x".repeat(MAX_REFERENCE_BYTES - "cus_".len()));
+        assert!(ProviderCode::parse(&longest).is_some());
+        for text in [&*format!("{longest}x"), &format!("{longest}xx"), "cus_", "CUS_", "Cus_1", "cus_ 1"] {
+            assert_eq!(ProviderCode::parse(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -679,6 +684,45 @@ mod tests {
         assert_eq!(plan_registration(&registration(Some(1), None, Some("cus_2")), &both), conflict);
         let by_email = registration(Some(3), Some("a@b.de"), None);
         assert_eq!(plan_registration(&by_email, std::slice::from_ref(&first)), conflict);
+    }
+
+    #[test]
+    fn each_identifier_given_well_is_registered() {
+        let raw = RawRegistration {
+            user_id: Some([1; 16]),
+            email: Some("A@b.de"),
+            legacy_id: Some(1),
+            stripe_customer_id: Some("cus_1"),
+            paystack_customer_code: Some("CUS_1"),
+            external_id: Some("user_1"),
+        };
+        let registration = Registration {
+            user_id: Some([1; 16]),
+            email: Some("a@b.de".to_owned()),
+            legacy_id: Some(1),
+            stripe_customer_id: Some("cus_1".to_owned()),
+            paystack_customer_code: Some("CUS_1".to_owned()),
+            external_id: Some("user_1".to_owned()),
+        };
+        assert_eq!(Registration::parse(raw, true), Ok(registration));
+    }
+
+    #[test]
+    fn each_kind_of_id_that_differs_is_a_conflict() {
+        let id = |number: u8| {
+            [
+                Registration { user_id: Some([number; 16]), ..Registration::default() },
+                Registration { legacy_id: Some(number.into()), ..Registration::default() },
+                Registration { external_id: Some(number.to_string()), ..Registration::default() },
+                Registration { email: Some(format!("{number}@b.de")), ..Registration::default() },
+            ]
+        };
+        for (known, given) in id(1).into_iter().zip(id(2)) {
+            let owner = Registration { stripe_customer_id: Some("cus_1".to_owned()), ..known };
+            let given = Registration { stripe_customer_id: Some("cus_1".to_owned()), ..given };
+            let plan = plan_registration(&given, &[customer(owner, &[])]);
+            assert_eq!(plan, RegistrationPlan::Refuse(Detail::IdentityConflict), "{given:?}");
+        }
     }
 
     #[test]

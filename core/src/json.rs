@@ -192,6 +192,13 @@ mod tests {
     }
 
     #[test]
+    fn a_member_is_there_also_when_it_is_null() {
+        let body = object(r#"{"a": 1, "b": null}"#);
+        assert!(body.has("a") && body.has("b") && !body.has("c"));
+        assert_eq!(body.keys().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
     fn the_last_of_duplicate_keys_counts() {
         let body = object(r#"{"a": 1, "b": "x", "\u0061": 2}"#);
         assert_eq!(body.get("a").unwrap().integer(), Some(2));

@@ -305,6 +305,13 @@ mod tests {
     }
 
     #[test]
+    fn of_a_payment_only_failure_is_said() {
+        assert_eq!(payment(Status::Failed).detail(), Some(Detail::PaymentFailed));
+        assert_eq!(payment(Status::Pending).detail(), None);
+        assert_eq!(payment(Status::Success).detail(), None);
+    }
+
+    #[test]
     fn statuses_are_stored_by_these_words() {
         for (status, word) in
             [(Status::Pending, "pending"), (Status::Success, "success"), (Status::Failed, "failed")]

@@ -194,6 +194,35 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_that_succeeded_is_a_charge() {
+        let of = |data: &str| charge(&Object::parse(data).unwrap());
+        let source = Source { source_ref: "paystack:T1".to_owned(), payment_ref: Some("T1".to_owned()) };
+        let told = of(r#"{"reference":"T1","status":"success","amount":5}"#);
+        assert_eq!(told, Some((source.clone(), Some(5))));
+        assert_eq!(of(r#"{"reference":"T1","status":"success"}"#), Some((source, None)));
+        assert_eq!(of(r#"{"reference":"T1","status":"failed","amount":5}"#), None);
+        assert_eq!(of(r#"{"reference":"T1","status":"success","amount":-5}"#), None);
+    }
+
+    #[test]
+    fn a_reference_is_solid_and_fits_into_its_source() {
+        let of = |reference: &str| {
+            let data = format!(r#"{{"reference":"{reference}"}}"#);
+            transaction_reference(&Object::parse(&data).unwrap()).is_some()
+        };
+        let longest = "x".repeat(MAX_REFERENCE_BYTES - "paystack:".len());
+        assert!(of("T1") && of(&longest));
+        assert!(!of(&format!("{longest}x")) && !of("T 1") && !of(""));
+        let refunded = |reference: &str| {
+            let data = format!(r#"{{"transaction_reference":"{reference}","amount":5}}"#);
+            refund(&Object::parse(&data).unwrap(), "e").is_ok()
+        };
+        let longest = "x".repeat(MAX_REFERENCE_BYTES);
+        assert!(refunded("T1") && refunded(&longest));
+        assert!(!refunded(&format!("{longest}x")) && !refunded("T 1") && !refunded(""));
+    }
+
+    #[test]
     fn identity() {
         let digest = |body: &str| body_digest(body.as_bytes());
         for (body, expected) in [

@@ -163,6 +163,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_price_id_may_be_as_long_as_its_limit() {
+        let of = |bytes: usize| parse_price_ids(vec![Some("x".repeat(bytes))]).is_ok();
+        assert!(of(MAX_REFERENCE_BYTES) && !of(MAX_REFERENCE_BYTES + 1) && !of(0));
+    }
+
     fn raw() -> RawPlan<'static> {
         RawPlan {
             plan: Some("pro"),

@@ -312,11 +312,15 @@ mod tests {
         let mut data = json!({
             "subscription_code": "SUB_1", "status": "active", "customer": {"customer_code": "CUS_1", "email": "a@b.de"},
             "plan": {"plan_code": "PLN_1"}, "next_payment_date": "2026-05-19T07:00:00.000Z",
+            "quantity": 3, "metadata": {"user_id": 7},
         });
         let created = read_paystack("subscription.create", &data).unwrap();
         assert_eq!((created.subscription_id.as_str(), created.status), ("SUB_1", Status::Active));
         assert_eq!(created.facts.provider_customer, "CUS_1");
         assert_eq!(created.facts.price_ids, ["PLN_1"]);
+        assert_eq!(created.facts.quantity, Some(3));
+        assert_eq!(created.named_user(false), Some(Identifier::LegacyId(7)));
+        assert_eq!(created.customer_code(), Some(ProviderCode::Paystack("CUS_1")));
         assert_eq!(created.facts.current_period_end, at(1_779_174_000));
         assert!(!created.facts.cancel_at_period_end);
         data["next_payment_date"] = Json::Null;
