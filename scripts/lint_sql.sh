@@ -13,6 +13,10 @@ cd "$ROOT" || exit
 # prefer-bigint-over-int: attempts, branches and interval_count are small by their checks.
 EXCLUDED=require-lock-timeout,require-statement-timeout,prefer-bigint-over-int
 
+# Left out of pgspot for upgrades: CREATE OR REPLACE of functions and views (PS002, PS015). Postgres refuses to replace what
+# is no member of the extension, so nobody can have put something of his own there.
+REPLACES=(--ignore PS002 --ignore PS015)
+
 venv lint tests/lint/requirements.txt
 folder=$TARGET/lint
 rm -rf "$folder"
@@ -24,7 +28,9 @@ scripts=("$folder"/*.sql)
 
 failed=0
 for script in "${scripts[@]}"; do
-  "$VENV/bin/pgspot" "$script" >"$script.pgspot" || { say "pgspot: ${script##*/}" && cat "$script.pgspot"; failed=1; }
+  ignored=()
+  [[ ${script##*/} != *--*--* ]] || ignored=("${REPLACES[@]}")
+  "$VENV/bin/pgspot" ${ignored[@]+"${ignored[@]}"} "$script" >"$script.pgspot" || { say "pgspot: ${script##*/}" && cat "$script.pgspot"; failed=1; }
   # A warning is as bad as an error.
   grep -q 'Errors: 0 Warnings: 0 Unknown: 0' "$script.pgspot" || { cat "$script.pgspot"; failed=1; }
   # The placeholder is no SQL until CREATE EXTENSION fills it in.

@@ -1,8 +1,8 @@
 -- Who may do what: the one list that access.sql grants by, and what billing.access_audit() compares with it.
--- This file is run by every upgrade too; so it says CREATE OR REPLACE.
+-- This file is run by every upgrade too, after sql/upgrade/begin.sql has dropped what it makes.
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
-CREATE OR REPLACE FUNCTION billing.intended_grants()
+CREATE FUNCTION billing.intended_grants()
 RETURNS TABLE (role_name text, object_type text, object_name text, privilege text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -47,7 +47,7 @@ $$;
 -- The second wall: should somebody be granted the tables, they read their own rows and change none. Tables that
 -- hold no customer's rows, or rows without a customer, have no policy: nobody reads them. The expressions are
 -- written as Postgres shows them, so that they can be compared.
-CREATE OR REPLACE FUNCTION billing.intended_policies()
+CREATE FUNCTION billing.intended_policies()
 RETURNS TABLE (table_name text, expression text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -68,7 +68,7 @@ AS $$
 $$;
 
 -- Everything that is granted on what belongs here, to anybody but the owner. Types are open to all: they hold nothing.
-CREATE OR REPLACE FUNCTION billing.present_grants()
+CREATE FUNCTION billing.present_grants()
 RETURNS TABLE (role_name text, object_type text, object_name text, privilege text, grantable boolean, revoke text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -107,7 +107,7 @@ AS $$
 $$;
 
 -- Opening the webhook endpoints to anon is for the operator to decide, and so listed nowhere.
-CREATE OR REPLACE FUNCTION billing.audit_grants()
+CREATE FUNCTION billing.audit_grants()
 RETURNS TABLE (problem text, role_name text, object_type text, object_name text, privilege text, advice text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -140,7 +140,7 @@ AS $$
 $$;
 
 -- The API's own roles for visitors and users must not lead further than this; other roles are the operator's.
-CREATE OR REPLACE FUNCTION billing.audit_roles()
+CREATE FUNCTION billing.audit_roles()
 RETURNS TABLE (problem text, role_name text, object_type text, object_name text, privilege text, advice text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -174,7 +174,7 @@ AS $$
     WHERE has_it
 $$;
 
-CREATE OR REPLACE FUNCTION billing.audit_objects()
+CREATE FUNCTION billing.audit_objects()
 RETURNS TABLE (problem text, role_name text, object_type text, object_name text, privilege text, advice text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
@@ -228,7 +228,7 @@ AS $$
     )
 $$;
 
-CREATE OR REPLACE FUNCTION billing.access_audit()
+CREATE FUNCTION billing.access_audit()
 RETURNS TABLE (problem text, role_name text, object_type text, object_name text, privilege text, advice text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -30,6 +30,8 @@ AS 'MODULE_PATHNAME', 'current_customer_id_wrapper';
 -- People mended: who became part of whom, who was forgotten.
 ALTER TABLE billing.customers ADD COLUMN merged_into uuid;
 ALTER TABLE billing.customers ADD COLUMN forgotten_at timestamptz;
+-- Not concurrently, which no script of an extension can: it is empty, and takes one look at the table.
+-- squawk-ignore require-concurrent-index-creation
 CREATE INDEX customers_merged_into ON billing.customers (merged_into) WHERE merged_into IS NOT NULL;
 COMMENT ON COLUMN billing.customers.merged_into IS 'The customer that this one is part of since billing.merge_customers; its own entries stay here.';
 COMMENT ON COLUMN billing.customers.forgotten_at IS 'When billing.forget_customer took all identifiers; the books stay.';

@@ -10,3 +10,6 @@ SELECT pg_catalog.set_config('billing_upgrade.members', COALESCE((
         AND e.extname = 'billing_rpc'::name
 ), ''), true);
 
+-- audit.sql makes these anew, as it is today.
+DROP FUNCTION IF EXISTS billing.intended_grants(), billing.intended_policies(), billing.present_grants(), billing.audit_grants(), billing.audit_roles(), billing.audit_objects(), billing.access_audit();
+
