@@ -86,6 +86,11 @@ AS $$
 DECLARE
     grantee text;
 BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_class c WHERE c.oid = made AND c.relnamespace = 'billing'::regnamespace AND c.relkind = 'v'
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'there is no such view in schema billing';
+    END IF;
     FOR grantee IN
         SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
         FROM pg_class c, LATERAL aclexplode(c.relacl) a WHERE c.oid = made AND a.grantee <> c.relowner

@@ -11,5 +11,6 @@ SELECT pg_catalog.set_config('billing_upgrade.members', COALESCE((
 ), ''), true);
 
 -- audit.sql makes these anew, as it is today.
+-- squawk-ignore ban-drop-function
 DROP FUNCTION IF EXISTS billing.intended_grants(), billing.intended_policies(), billing.present_grants(), billing.audit_grants(), billing.audit_roles(), billing.audit_objects(), billing.access_audit();
 

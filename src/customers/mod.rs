@@ -439,7 +439,9 @@ fn link_known(client: &Client, customer_id: Uuid, code: ProviderCode) -> Result<
                 customer_id = into;
                 continue;
             }
-            Some(Standing::Forgotten) | None => return Ok(Link::Refused),
+            // As if it had been linked first, and forgotten with all else.
+            Some(Standing::Forgotten) => return Ok(Link::Stood),
+            None => return Ok(Link::Refused),
         }
         let known = store::profile(client, customer_id)?.ok_or(Error::BrokenInvariant)?;
         let owner = billing_core::customers::Customer { customer_id, known, aliases: Vec::new() };

@@ -73,8 +73,8 @@ statements! {
          RETURNING event_type, attempts";
     // Looks at every event, for no index knows what a body says. $1: the provider codes, $2: identifiers as
     // a body has them, in lower case, $3: a legacy id where a body names its user, $4: the customers, $5: identifiers
-    // without quotes, for messages; $6: the result of what is dismissed.
-    FORGET(TEXTARRAYOID, TEXTARRAYOID, TEXTOID, UUIDARRAYOID, TEXTARRAYOID, JSONBOID) =
+    // without quotes, for messages; $6: the result of what is dismissed; $7: the codes as a body has them, as they are written.
+    FORGET(TEXTARRAYOID, TEXTARRAYOID, TEXTOID, UUIDARRAYOID, TEXTARRAYOID, JSONBOID, TEXTARRAYOID) =
         "WITH theirs AS MATERIALIZED (
              SELECT v.provider, v.event_id FROM billing.webhook_events v
              WHERE v.customer_code = ANY ($1) OR v.object_id = ANY ($1)
@@ -82,14 +82,17 @@ statements! {
                      v.payload ~ $3
                      OR EXISTS (SELECT FROM pg_catalog.unnest($2) n (needle)
                                 WHERE pg_catalog.strpos(pg_catalog.lower(v.payload), n.needle) > 0)
+                     OR EXISTS (SELECT FROM pg_catalog.unnest($7) n (needle) WHERE pg_catalog.strpos(v.payload, n.needle) > 0)
                      OR v.provider || ':' || v.event_id = ANY (ARRAY(
                          SELECT e.event FROM billing.ledger e WHERE e.customer_id = ANY ($4) AND e.event IS NOT NULL)))
                  OR v.result IS NOT NULL AND (
                      v.result::text ~ $3
                      OR EXISTS (SELECT FROM pg_catalog.unnest($2) n (needle)
-                                WHERE pg_catalog.strpos(pg_catalog.lower(v.result::text), n.needle) > 0))
+                                WHERE pg_catalog.strpos(pg_catalog.lower(v.result::text), n.needle) > 0)
+                     OR EXISTS (SELECT FROM pg_catalog.unnest($7) n (needle) WHERE pg_catalog.strpos(v.result::text, n.needle) > 0))
                  OR EXISTS (SELECT FROM pg_catalog.unnest($5) n (needle)
                             WHERE pg_catalog.strpos(pg_catalog.lower(v.error_message), n.needle) > 0)
+                 OR EXISTS (SELECT FROM pg_catalog.unnest($1) n (needle) WHERE pg_catalog.strpos(v.error_message, n.needle) > 0)
              ORDER BY v.provider, v.event_id FOR UPDATE)
          UPDATE billing.webhook_events v
          SET payload = NULL, customer_code = NULL, error_message = NULL, next_attempt_at = NULL,
@@ -100,6 +103,7 @@ statements! {
                  WHEN v.result::text ~ $3
                      OR EXISTS (SELECT FROM pg_catalog.unnest($2) n (needle)
                                 WHERE pg_catalog.strpos(pg_catalog.lower(v.result::text), n.needle) > 0)
+                     OR EXISTS (SELECT FROM pg_catalog.unnest($7) n (needle) WHERE pg_catalog.strpos(v.result::text, n.needle) > 0)
                  THEN NULL ELSE v.result END,
              error_detail = CASE WHEN v.status IN ('recorded', 'failed', 'dead') THEN NULL ELSE v.error_detail END,
              processed_at = CASE WHEN v.status IN ('recorded', 'failed', 'dead')
@@ -370,11 +374,12 @@ pub fn forget(client: &Client, traces: Traces, customers: &[Uuid], result: &str)
     let customers: Vec<PgUuid> = customers.iter().copied().map(PgUuid::from_bytes).collect();
     let arguments = [
         traces.codes.into(),
-        traces.in_bodies.into(),
+        traces.names_in_bodies.into(),
         traces.legacy_id.into(),
         customers.into(),
-        traces.in_messages.into(),
+        traces.names.into(),
         pg::jsonb(result).into(),
+        traces.codes_in_bodies.into(),
     ];
     FORGET.with(|s| s.run(client, &arguments))?;
     Ok(())

@@ -73,10 +73,12 @@ pub fn codes(customer: &Customer) -> impl Iterator<Item = ProviderCode<'_>> {
 pub struct Traces {
     /// Provider codes.
     pub codes: Vec<String>,
-    /// Identifiers as a JSON body has them, also inside a string of it: with the quotes, in lower case.
-    pub in_bodies: Vec<String>,
-    /// The same bare, for messages.
-    pub in_messages: Vec<String>,
+    /// The same as a JSON body has them, also inside a string of it: with the quotes.
+    pub codes_in_bodies: Vec<String>,
+    /// Identifiers other than codes, in lower case, as they may be written in another.
+    pub names: Vec<String>,
+    /// The same as a JSON body has them.
+    pub names_in_bodies: Vec<String>,
     /// A regular expression for a legacy id where a body names its user; a number anywhere else may be anything.
     pub legacy_id: Option<String>,
 }
@@ -88,20 +90,23 @@ impl Traces {
         let codes: Vec<String> = codes(customer).map(|code| code.as_str().to_owned()).collect();
         let user_id = known.user_id.as_ref().map(uuid_text);
         let others = [user_id, known.email.clone(), known.external_id.clone()];
-        let in_messages: Vec<String> = others
-            .into_iter()
-            .flatten()
-            .chain(codes.iter().cloned())
-            .map(|text| text.to_lowercase())
-            .collect();
-        let in_bodies = in_messages.iter().flat_map(|text| {
-            let quoted = serde_json::Value::from(text.as_str()).to_string();
-            let inside = format!("{}\\\"", &quoted[..quoted.len() - 1]);
-            [quoted, inside]
-        });
+        let names: Vec<String> = others.into_iter().flatten().map(|text| text.to_lowercase()).collect();
         let named = |id| format!(r#""(user_id|client_reference_id)\\?"\s*:\s*(\\?")?{id}(\\?")?\s*[,}}]"#);
-        Traces { in_bodies: in_bodies.collect(), legacy_id: known.legacy_id.map(named), in_messages, codes }
+        Traces {
+            codes_in_bodies: codes.iter().flat_map(|code| in_json(code)).collect(),
+            names_in_bodies: names.iter().flat_map(|name| in_json(name)).collect(),
+            legacy_id: known.legacy_id.map(named),
+            names,
+            codes,
+        }
     }
+}
+
+/// The text as a JSON string, and as one inside another.
+fn in_json(text: &str) -> [String; 2] {
+    let quoted = serde_json::Value::from(text).to_string();
+    let inside = format!("{}\\\"", &quoted[..quoted.len() - 1]);
+    [quoted, inside]
 }
 
 fn uuid_text(id: &Uuid) -> String {
@@ -298,11 +303,13 @@ mod tests {
         let traces = Traces::of(&ada);
         assert_eq!(traces.codes, ["cus_A", "cus_b"]);
         let id = "a0a0a0a0-a0a0-a0a0-a0a0-a0a0a0a0a0a0";
-        assert_eq!(traces.in_messages, [id, "ada@x.de", "q\"x", "cus_a", "cus_b"]);
+        assert_eq!(traces.names, [id, "ada@x.de", "q\"x"]);
+        // Codes are compared as they are written: `cus_a` is somebody else.
+        assert_eq!(traces.codes_in_bodies, [r#""cus_A""#, r#""cus_A\""#, r#""cus_b""#, r#""cus_b\""#]);
         for needle in
             [format!("\"{id}\""), r#""ada@x.de""#.into(), r#""ada@x.de\""#.into(), r#""q\"x""#.into()]
         {
-            assert!(traces.in_bodies.contains(&needle), "{needle}");
+            assert!(traces.names_in_bodies.contains(&needle), "{needle}");
         }
         let pattern = traces.legacy_id.expect("a legacy id");
         assert_eq!(pattern, r#""(user_id|client_reference_id)\\?"\s*:\s*(\\?")?7(\\?")?\s*[,}]"#);

@@ -250,3 +250,11 @@ SELECT billing.move_identifier('424242', :'grace');
 SELECT billing.forget_customer();
 SELECT billing.forget_customer('00000000-0000-0000-0000-000000000000');
 SELECT * FROM billing.reconcile();
+
+-- Codes are compared as they are written: Stripe's cus_Nn is not Paystack's CUS_Nn, and a stranger's event stays.
+SELECT reason, detail FROM pg_temp.deliver('{"id": "evt_stranger", "object": "event", "type": "checkout.session.completed", "created": 1790000009, "livemode": false,
+    "data": {"object": {"id": "cs_stranger", "object": "checkout.session", "mode": "payment", "payment_status": "paid", "amount_total": 900, "currency": "eur",
+        "customer": "cus_Nn", "metadata": {"credits": "7"}}}}');
+SELECT reason FROM register_billing_user(legacy_id => 4242, paystack_customer_code => 'CUS_Nn');
+SELECT reason FROM billing.forget_customer(pg_temp.who('4242'));
+SELECT status, error_detail, payload IS NOT NULL AS kept FROM billing.webhook_events WHERE event_id = 'evt_stranger';
