@@ -35,7 +35,7 @@ END $$;
 -- Skips what is in use, and nobody comes back for it.
 CREATE FUNCTION forgetful_link() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM FROM billing.customers FOR UPDATE SKIP LOCKED;
+  PERFORM FROM billing.customers WHERE stripe_customer_id = 'cus_A' FOR UPDATE SKIP LOCKED;
   IF FOUND THEN
     UPDATE billing.customers SET email = 'kept@example.com' WHERE stripe_customer_id = 'cus_A';
   END IF;

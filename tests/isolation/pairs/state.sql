@@ -25,6 +25,7 @@ BEGIN
   UPDATE billing.webhook_events SET next_attempt_at = now() - interval '1 second' WHERE event_id = 'evt_due';
   UPDATE billing.webhook_events SET next_attempt_at = now() + interval '1 day' WHERE event_id = 'evt_waiting';
   PERFORM billing.set_users_table(), billing.set_refetch_source();
+  DROP VIEW IF EXISTS billing.vault_secrets;
 END $$;
 
 -- A time near the present is its distance in months, for no two runs have the same now.
@@ -47,10 +48,11 @@ BEGIN
     WHEN jsonb_typeof(value) = 'array' THEN
       RETURN (SELECT jsonb_agg(world.steady(name, part.value)) FROM jsonb_array_elements(value) part);
     WHEN name = 'fingerprint' THEN RETURN NULL;
-    WHEN name = 'secret_id' THEN RETURN (SELECT to_jsonb(provider || ' ' || secret) FROM billing.webhook_secrets s WHERE s.secret_id = plain::bigint);
+    WHEN name = 'secret_id' THEN RETURN (SELECT to_jsonb(concat_ws(' ', provider, nullif(secret, ''), vault_name)) FROM billing.webhook_secrets s WHERE s.secret_id = plain::bigint);
     WHEN name IN ('payload', 'claim_token') THEN RETURN '"some"';
-    WHEN name = 'customer_id' THEN
-      RETURN coalesce((SELECT to_jsonb(coalesce(left(user_id::text, 1), email, legacy_id::text, external_id, stripe_customer_id, paystack_customer_code))
+    WHEN name IN ('customer_id', 'merged_into', 'merged_from') THEN
+      RETURN coalesce((SELECT to_jsonb(known.name) FROM known WHERE known.customer_id = plain::uuid),
+                      (SELECT to_jsonb(coalesce(left(user_id::text, 1), email, legacy_id::text, external_id, stripe_customer_id, paystack_customer_code))
                        FROM billing.customers c WHERE c.customer_id = plain::uuid), '"unknown"');
     WHEN name = 'user_id' THEN RETURN to_jsonb(left(plain, 1));
     WHEN name = 'hold_id' THEN RETURN (SELECT to_jsonb(idempotency_key) FROM billing.holds h WHERE h.hold_id = plain::uuid);
@@ -64,9 +66,9 @@ BEGIN
   END CASE;
 END $$;
 
--- Keys that the extension derives itself end with the id of what they are about.
+-- Keys that the extension derives itself end with the id, a number or a uuid, of what they are about.
 CREATE FUNCTION world.steady_key(key text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-  SELECT CASE WHEN starts_with(key, 'billing_rpc:') THEN regexp_replace(key, ':\d+(?=:|$)', ':#', 'g') ELSE key END
+  SELECT CASE WHEN starts_with(key, 'billing_rpc:') THEN regexp_replace(key, ':(\d+|[0-9a-f-]{36})(?=:|$)', ':#', 'g') ELSE key END
 $$;
 
 -- A worker's next round, once all is quiet: everything is due.
@@ -98,7 +100,7 @@ BEGIN
       relation.relname, relation.key) USING everything;
   END LOOP;
   RETURN QUERY SELECT 'state: ' || json_build_object('table', 'views', 'key', relname, 'row', jsonb_build_object('view', relname))
-    FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relname IN ('application_users', 'refetch_source');
+    FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relname IN ('application_users', 'refetch_source', 'vault_secrets');
   RETURN QUERY SELECT 'problem: ' || p.problem FROM billing.reconcile() p;
   RETURN QUERY SELECT 'end of state'::text;
 END $$;

@@ -4,8 +4,8 @@
 CREATE EXTENSION IF NOT EXISTS billing_rpc;
 
 -- Signed deliveries of events that were made so many seconds after a beginning.
-CREATE FUNCTION deliver(event text, event_type text, at int, object jsonb) RETURNS event_outcome LANGUAGE sql AS $$
-  SELECT process_stripe_webhook(body, billing.sign_stripe_payload(body, 'whsec_test'))
+CREATE FUNCTION deliver(event text, event_type text, at int, object jsonb, secret text = 'whsec_test') RETURNS event_outcome LANGUAGE sql AS $$
+  SELECT process_stripe_webhook(body, billing.sign_stripe_payload(body, secret))
   FROM (SELECT jsonb_build_object('id', event, 'object', 'event', 'type', event_type, 'livemode', false,
       'created', 1700000000 + at, 'data', jsonb_build_object('object', object))::text AS body) AS signed
 $$;
@@ -54,6 +54,17 @@ INSERT INTO people VALUES ('11111111-1111-1111-1111-111111111111', 'a@example.co
 CREATE TABLE stripe_subscriptions (id text PRIMARY KEY, attrs jsonb);
 INSERT INTO stripe_subscriptions VALUES ('sub_1', subscription('sub_1', 'cus_A', 'paused'));
 
+-- A vault, as Supabase has one; here its secrets are only turned round, not encrypted.
+CREATE SCHEMA vault;
+CREATE TABLE vault.secrets (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text UNIQUE, secret text NOT NULL);
+CREATE VIEW vault.decrypted_secrets AS SELECT id, name, secret, reverse(secret) AS decrypted_secret FROM vault.secrets;
+INSERT INTO vault.secrets (name, secret) VALUES ('webhook', reverse('whsec_vault'));
+
+-- Customers by their names here, whatever becomes of their identifiers.
+CREATE TABLE known (name text PRIMARY KEY, customer_id uuid NOT NULL);
+INSERT INTO known VALUES ('A', 'aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa'), ('C', 'cccccccc-cccc-cccc-cccc-cccccccccccc');
+CREATE FUNCTION customer(name text) RETURNS uuid LANGUAGE sql STABLE AS $$ SELECT customer_id FROM known WHERE known.name = $1 $$;
+
 -- Tokens of claims, by event: an old token is still what its worker has.
 CREATE TABLE tokens (event_id text PRIMARY KEY, token uuid);
 CREATE FUNCTION token(event text) RETURNS uuid LANGUAGE sql STABLE AS $$ SELECT token FROM tokens WHERE event_id = event $$;
@@ -63,13 +74,17 @@ CREATE FUNCTION hold(key text) RETURNS uuid LANGUAGE sql STABLE AS $$ SELECT hol
 DO $$
 DECLARE
   a CONSTANT text := '11111111-1111-1111-1111-111111111111';
+  c CONSTANT text := 'cus_C';
 BEGIN
+  -- Two customers of known ids, so that their locks have one order in every run.
+  INSERT INTO billing.customers (customer_id, user_id) VALUES (customer('A'), a::uuid);
+  INSERT INTO billing.customers (customer_id, email) VALUES (customer('C'), 'c@example.com');
   -- The catalogue.
   PERFORM billing.add_webhook_secret('stripe', 'whsec_test');
   PERFORM billing.add_webhook_secret('paystack', 'sk_test');
   PERFORM billing.define_pack('small', 100, 900, 'eur');
   PERFORM billing.define_plan('pro', 1000, 'eur', 'month', price_ids => ARRAY['price_pro'], credits_per_period => 100, per_branch => true);
-  -- One customer: credits without a lot, with one, expired ones; a purchase that a charge paid for; a hold.
+  -- The first: credits without a lot, with one, expired ones; a purchase that a charge paid for; a hold.
   PERFORM register_billing_user(user_id => a::uuid, stripe_customer_id => 'cus_A');
   PERFORM grant_credits(a, 100, 'loose');
   PERFORM grant_credits(a, 60, 'lot', expires_at => '2100-01-01');
@@ -77,7 +92,16 @@ BEGIN
   PERFORM apply_credit_purchase(a, 80, 'by-paystack', source_ref => 'paystack:bought', amount_minor => 800, currency => 'ngn');
   PERFORM hold_credits(a, 30, 'held', ttl_seconds => 86400);
   PERFORM grant_credits(a, 40, 'expired', expires_at => '2000-01-01');
-  -- Its subscription, one that waits for cus_N to be linked, and a payment that is started.
+  -- The second, by another name than a user id, so that the two can be merged: credits without a lot, with one; a
+  -- purchase by an event; a hold; a subscription; a payment that is started.
+  PERFORM register_billing_user(email => 'c@example.com', stripe_customer_id => c);
+  PERFORM grant_credits(c, 40, 'loose_of_c');
+  PERFORM grant_credits(c, 30, 'lot_of_c', expires_at => '2100-01-01');
+  PERFORM deliver('evt_C', 'checkout.session.completed', 0, session('cs_C', '{"payment_intent": "pi_C", "customer": "cus_C", "metadata": {"credits": "25"}}'));
+  PERFORM hold_credits(c, 20, 'held_of_c', ttl_seconds => 86400);
+  PERFORM deliver('evt_sub_C', 'customer.subscription.created', 0, subscription('sub_C', 'cus_C', 'active'));
+  PERFORM start_subscription_payment('pay_C', c, 'pro', 1000, 'eur', ARRAY['south']);
+  -- The first one's subscription, one that waits for cus_N to be linked, and a payment that is started.
   PERFORM deliver('evt_sub_1', 'customer.subscription.created', 0, subscription('sub_1', 'cus_A', 'active'));
   PERFORM deliver('evt_sub_N', 'customer.subscription.created', 0, subscription('sub_N', 'cus_N', 'active'));
   PERFORM start_subscription_payment('pay_1', a, 'pro', 2000, 'eur', ARRAY['north', 'south']);
