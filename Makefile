@@ -66,6 +66,9 @@ test-examples: install ## the programs in examples/, against fakes of the provid
 test-upgrade: install ## from every release to this: same catalogue as a fresh install, every row kept
 	@scripts/test_upgrade.sh $(TESTS)
 
+test-pg-upgrade: build ## books on Postgres 15 through pg_upgrade to Postgres 17, in a root folder of its own (needs root)
+	@scripts/pg_upgrade.sh
+
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core
 	@BILLING_LONG=1 scripts/test_cargo.sh test-wire-long --release --manifest-path tests/wire/Cargo.toml
@@ -106,6 +109,7 @@ release-freeze: build ## keep the install and upgrade scripts of this version fo
 clean: ## remove everything built, stopping clusters left behind
 	@scripts/cluster.sh sweep --all
 	@! compgen -G 'target/clusters/*/data' || { echo 'clean: a cluster is still in use; stop what uses it first'; exit 1; }
+	@[ ! -d target/pg_upgrade/root ] || scripts/pg_upgrade.sh --remove
 	@rm -rf target
 
 # Every target that the list above shows.

@@ -16,6 +16,9 @@ BEGIN
         FROM pg_catalog.pg_depend d, LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) i
         WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = extension AND d.deptype = 'e'
             AND i.type IN ('function', 'table', 'view', 'type', 'composite type', 'schema')
+            -- In Postgres 17 the types of arrays and of tables' rows are members too; their owner follows by itself.
+            AND NOT (d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND EXISTS (
+                SELECT FROM pg_catalog.pg_depend f WHERE f.classid = d.classid AND f.objid = d.objid AND f.deptype = 'i'))
             AND pg_catalog.format('%s:%s', d.classid, d.objid) <> ALL (older)
     LOOP
         EXECUTE pg_catalog.format('ALTER %s %s OWNER TO billing_owner',
