@@ -286,6 +286,10 @@ pub fn any_value(random: &mut StdRng, sql_type: &str) -> Option<String> {
         "interval" => interval(random),
         "bytea" => bytes(random),
         "text[]" => texts(random),
+        "regclass" => pick(
+            random,
+            &["billing.customers", "pg_catalog.pg_class", "pg_catalog.pg_views", "0", "4294967295"],
+        ),
         // So that a new type is not passed over in silence.
         other => panic!("no values are made of type {other} yet"),
     })
