@@ -18,12 +18,15 @@ case $kind in
   regress)
     layer=test-regress folder=$ROOT/tests/pg_regress inputs=sql suffix=.sql
     runner=("$PG_TOOLS/regress/pg_regress")
+    JOBS=1 # they make and drop roles, which all databases share
     ;;
   isolation)
     layer=test-isolation folder=$ROOT/tests/isolation inputs=specs suffix=.spec
-    runner=("$PG_TOOLS/isolation/pg_isolation_regress" --load-extension="$EXTENSION")
+    runner=("$PG_TOOLS/isolation/pg_isolation_regress" --use-existing)
     # A step that never ends is canceled after so many seconds; isolationtester's own limit is six minutes a step.
     export PGISOLATIONTIMEOUT=${PGISOLATIONTIMEOUT:-20}
+    # A spec mostly waits, so there are more at once than cores; each has a database of its own.
+    JOBS=${JOBS:-4}
     ;;
   pairs)
     [[ $accept == no ]] || set -- --accept "$@"
@@ -51,41 +54,58 @@ fi
 
 out=$TARGET/$kind
 rm -rf "$out"
+mkdir -p "$out"
 cluster_start "$kind" # one cluster for all files; roles are shared, databases are not
+for name in "${names[@]}"; do
+  [[ -f $folder/$inputs/$name$suffix ]] || die "no such test: ${folder#"$ROOT/"}/$inputs/$name$suffix"
+done
+if [[ $kind == isolation ]]; then
+  "$PG_BIN/psql" -X -q -d postgres -c "CREATE DATABASE prepared"
+  "$PG_BIN/psql" -X -q -d prepared -c "SET client_min_messages = warning" -c "CREATE EXTENSION $EXTENSION"
+fi
+
+# Runs one file and says how it went; target/KIND/NAME/passed is there if it went well.
+run_one() { # run_one NAME
+  local name=$1 input=$folder missing=no status=0 started millis what
+  local database=${kind}_${name//[^A-Za-z0-9_]/_}
+  mkdir -p "$out/$name"
+  if [[ ! -f $folder/expected/$name.out ]]; then
+    # The runner would pass silently over a missing one; an empty one makes it say what came instead.
+    missing=yes input=$out/$name/input
+    mkdir -p "$input/$inputs" "$input/expected"
+    ln -s "$folder/$inputs/$name$suffix" "$input/$inputs/"
+    : >"$input/expected/$name.out"
+  fi
+  started=${EPOCHREALTIME/[^0-9]/}
+  {
+    [[ $kind != isolation ]] || "$PG_BIN/psql" -X -q -d postgres -c "CREATE DATABASE \"${database:0:63}\" TEMPLATE prepared"
+    cd "$out/$name" && "${runner[@]}" --bindir="$PG_BIN" --inputdir="$input" --outputdir="$out/$name" \
+      --host="$PGHOST" --port="$PGPORT" --user=postgres --encoding=UTF8 --dbname="${database:0:63}" "$name"
+  } >"$out/$name/runner.log" 2>&1 </dev/null || status=$?
+  [[ $kind != isolation ]] || "$PG_BIN/psql" -X -q -d postgres -c "DROP DATABASE IF EXISTS \"${database:0:63}\"" >>"$out/$name/runner.log" 2>&1
+  millis=$(((${EPOCHREALTIME/[^0-9]/} - started) / 1000))
+  if [[ $status -eq 0 && $missing == no ]]; then
+    : >"$out/$name/passed"
+    printf 'ok     %-44s %6d ms\n' "$name" "$millis"
+    return
+  fi
+  [[ $missing == no ]] && what="differs from what is expected" || what="has no expected/$name.out"
+  {
+    printf 'FAILED %-44s %6d ms  %s\n' "$name" "$millis" "$what"
+    if [[ -s $out/$name/regression.diffs ]]; then cat "$out/$name/regression.diffs"; else cat "$out/$name/runner.log"; fi
+  } >"$out/$name/said"
+  cat "$out/$name/said"
+}
+
+for name in "${names[@]}"; do
+  while [[ $(jobs -rp | wc -l) -ge $JOBS ]]; do wait -n || true; done
+  if [[ $JOBS -eq 1 ]]; then run_one "$name"; else (trap - EXIT && run_one "$name") & fi
+done
+wait
 passed=0
 failed=()
 for name in "${names[@]}"; do
-  [[ -f $folder/$inputs/$name$suffix ]] || die "no such test: ${folder#"$ROOT/"}/$inputs/$name$suffix"
-  mkdir -p "$out/$name"
-  missing=no
-  if [[ ! -f $folder/expected/$name.out ]]; then
-    # The runner would pass silently over a missing one; an empty one makes it say what came instead.
-    missing=yes
-    mkdir -p "$out/$name/input/$inputs" "$out/$name/input/expected"
-    ln -s "$folder/$inputs/$name$suffix" "$out/$name/input/$inputs/"
-    : >"$out/$name/input/expected/$name.out"
-  fi
-  input=$folder
-  [[ $missing == no ]] || input=$out/$name/input
-  started=${EPOCHREALTIME/[^0-9]/}
-  status=0
-  (cd "$out/$name" && "${runner[@]}" --bindir="$PG_BIN" --inputdir="$input" --outputdir="$out/$name" \
-    --host="$PGHOST" --port="$PGPORT" --user=postgres --encoding=UTF8 \
-    --dbname="${kind}_${name//[^A-Za-z0-9_]/_}" "$name" >"$out/$name/runner.log" 2>&1) || status=$?
-  millis=$(((${EPOCHREALTIME/[^0-9]/} - started) / 1000))
-  if [[ $status -eq 0 && $missing == no ]]; then
-    printf 'ok     %-44s %6d ms\n' "$name" "$millis"
-    passed=$((passed + 1))
-    continue
-  fi
-  [[ $missing == no ]] && what="differs from what is expected" || what="has no expected/$name.out"
-  printf 'FAILED %-44s %6d ms  %s\n' "$name" "$millis" "$what"
-  failed+=("$name")
-  if [[ -s $out/$name/regression.diffs ]]; then
-    cat "$out/$name/regression.diffs"
-  else
-    cat "$out/$name/runner.log"
-  fi
+  if [[ -e $out/$name/passed ]]; then passed=$((passed + 1)); else failed+=("$name"); fi
 done
 
 if [[ $accept == yes ]]; then
