@@ -252,7 +252,8 @@ old_books() {
   run plain -c "create table members (id text primary key, email text)" \
     -c "insert into members select unnest('{7,99,00000000-0000-0000-0000-0000000000bb}'::text[])" \
     -c "insert into members select user_id from billing.customers where user_id is not null on conflict do nothing" \
-    -c "do \$\$ begin perform billing.set_users_table('public.members', 'id', 'email'); end \$\$" </dev/null
+    -c "do \$\$ begin perform billing.set_users_table('public.members', 'id', 'email'); end \$\$" \
+    -c "alter database plain set billing_rpc.max_attempts = 12" </dev/null
   stop_server "$OLD" old
 }
 
@@ -326,6 +327,9 @@ upgraded_books() {
   status=0
   [[ $(ask plain "select (grant_credits('7', 1, 'k-known')).reason, (grant_credits('8', 1, 'k-unknown')).detail") == "applied|unknown_user" ]] || status=1
   fact $status "plain: who is not in the application's table of users is not unknown any more"
+  status=0
+  [[ $(ask plain "load '$EXTENSION'; select current_setting('billing_rpc.max_attempts')") == 12 ]] || status=1
+  fact $status "plain: a setting of the database is gone"
   roles >"$OUT/roles.upgraded"
   stop_server "$NEW" new
 }
