@@ -267,7 +267,8 @@ upgrade() { # upgrade LOG ARGUMENT...
 refused_without_files() {
   local status=0
   ! upgrade without_files --check || status=1
-  as_root cat "$SYSTEM$WORK"/new/pg_upgrade_output.d/*/loadable_libraries.txt >"$OUT/loadable_libraries" 2>/dev/null || true
+  # Only root and postgres see into that folder.
+  as_root find "$SYSTEM$WORK/new" -name loadable_libraries.txt -exec cat {} + >"$OUT/loadable_libraries"
   grep -q "$EXTENSION" "$OUT/loadable_libraries" || status=1
   fact $status "without the extension's files for Postgres $NEW, pg_upgrade goes on, or does not name the library; see $OUT/without_files"
   as_root rm -rf "$SYSTEM$WORK/new/pg_upgrade_output.d"
