@@ -252,7 +252,8 @@ old_books() {
   run plain -c "create table members (id text primary key, email text)" \
     -c "insert into members select unnest('{7,99,00000000-0000-0000-0000-0000000000bb}'::text[])" \
     -c "insert into members select user_id from billing.customers where user_id is not null on conflict do nothing" \
-    -c "do \$\$ begin perform billing.set_users_table('public.members', 'id', 'email'); end \$\$" </dev/null
+    -c "do \$\$ begin perform billing.set_users_table('public.members', 'id', 'email'); end \$\$" \
+    -c "alter database plain set billing_rpc.max_attempts = 12" </dev/null
   stop_server "$OLD" old
 }
 
@@ -266,7 +267,8 @@ upgrade() { # upgrade LOG ARGUMENT...
 refused_without_files() {
   local status=0
   ! upgrade without_files --check || status=1
-  as_root cat "$SYSTEM$WORK"/new/pg_upgrade_output.d/*/loadable_libraries.txt >"$OUT/loadable_libraries" 2>/dev/null || true
+  # Only root and postgres see into that folder.
+  as_root find "$SYSTEM$WORK/new" -name loadable_libraries.txt -exec cat {} + >"$OUT/loadable_libraries"
   grep -q "$EXTENSION" "$OUT/loadable_libraries" || status=1
   fact $status "without the extension's files for Postgres $NEW, pg_upgrade goes on, or does not name the library; see $OUT/without_files"
   as_root rm -rf "$SYSTEM$WORK/new/pg_upgrade_output.d"
@@ -326,6 +328,9 @@ upgraded_books() {
   status=0
   [[ $(ask plain "select (grant_credits('7', 1, 'k-known')).reason, (grant_credits('8', 1, 'k-unknown')).detail") == "applied|unknown_user" ]] || status=1
   fact $status "plain: who is not in the application's table of users is not unknown any more"
+  status=0
+  [[ $(ask plain "load '$EXTENSION'; select current_setting('billing_rpc.max_attempts')") == 12 ]] || status=1
+  fact $status "plain: a setting of the database is gone"
   roles >"$OUT/roles.upgraded"
   stop_server "$NEW" new
 }
