@@ -106,7 +106,7 @@ fn living(client: &Client, customer_id: Uuid) -> Result<()> {
 }
 
 fn whole(client: &Client, customer_id: Uuid) -> Result<Customer> {
-    store::whole(client, customer_id)?.ok_or(UNKNOWN_CUSTOMER)
+    look(client, |client| store::whole(client, customer_id))?.ok_or(UNKNOWN_CUSTOMER)
 }
 
 fn code_of<'a>(identifier: &Identifier<'a>) -> Option<ProviderCode<'a>> {
