@@ -123,8 +123,10 @@ HEADERS
 
 # --- the extension for the new Postgres, built here for what is there ---
 
-# pg_config of the new Postgres, with its folders as seen from here.
+# pg_config of the new Postgres, with its folders as seen from here. Written once for a root folder: cargo builds everything
+# again when it changes.
 make_pg_config() {
+  [[ $FOLDER/pgrx/config.toml -ot $MADE ]] || ! grep -qF "\"$FOLDER/pg_config\"" "$FOLDER/pgrx/config.toml" || return 0
   as_root chroot "$SYSTEM" "$NEW_BIN/pg_config" | sed "s|\([ =]\)/usr/|\1$SYSTEM/usr/|g" >"$FOLDER/pg_config.$NEW"
   cat >"$FOLDER/pg_config" <<CONFIG
 #!/bin/sh
