@@ -88,12 +88,12 @@ def read_operations(*names):
     return operations
 
 
-Exceptions = namedtuple("Exceptions", "function busy unsteady refused unlinked")
+Exceptions = namedtuple("Exceptions", "function busy unsteady refused")
 
 
 def read_exceptions(operations):
     """Reasons by function, and by pair of operations."""
-    found = Exceptions({}, {}, {}, {}, {})
+    found = Exceptions({}, {}, {}, {})
     for line in lines_of("exceptions.txt"):
         word, rest = line.split(None, 1)
         if word not in found._fields:
@@ -329,13 +329,6 @@ def serializes_as(outcomes, one):
     return orders
 
 
-def without_link_refused(outcome):
-    """The same, not telling whether the second was refused a link."""
-    state = {key: {column: {k: v for k, v in value.items() if (k, v) != ("detail", "link_refused")} if column == "result" else value
-                   for column, value in row.items()} for key, row in outcome.state.items()}
-    return outcome._replace(second=outcome.second.replace("link_refused", "-"), state=state)
-
-
 def retryable(answer):
     return answer is not None and answer.startswith("ERROR:  could not serialize access")
 
@@ -357,8 +350,6 @@ def judge(outcomes, one, operations, exceptions):
         return None
     if (one.first, one.second) in exceptions.refused and mine.second.startswith("ERROR"):
         return as_alone(outcomes, mine, one.first, mine.first)
-    if (one.first, one.second) in exceptions.unlinked and serializes_as(outcomes | {one: without_link_refused(mine)}, one):
-        return None
     there = outcomes[Permutation(one.first, one.second, "serial", "rc")]
     return "as in neither order; compared with first, second:\n" + explain(mine, (there.first, there.second, there.state))
 
@@ -474,8 +465,7 @@ def block(outcomes, before, first, second, exceptions):
         said.append("waits" if concurrent.waited else "at once")
         words = {"first": "in order", "second": "in the other order", "first second": "in any order"}
         refused = concurrent.second.startswith("ERROR") and concurrent.second != serial.second
-        unlinked = not orders and (first, second) in exceptions.unlinked
-        said.append("refused" if refused else "unlinked" if unlinked else words.get(" ".join(orders), "leaves what is busy"))
+        said.append("refused" if refused else words.get(" ".join(orders), "leaves what is busy"))
         undone = outcomes.get(Permutation(first, second, "rollback", "rc"))
         if undone and undone.waited != concurrent.waited:
             said.append("waits for a rollback" if undone.waited else "does not wait for a rollback")
