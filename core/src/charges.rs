@@ -345,6 +345,19 @@ mod tests {
     }
 
     #[test]
+    fn one_refund_or_dispute_of_any_kind_makes_a_charge_contested() {
+        let heard = |report| {
+            let mut charge = Charge::default();
+            charge.hear(report);
+            charge.is_contested()
+        };
+        assert!(!heard(Report::Nothing));
+        assert!(heard(refunded(10, 450)));
+        assert!(heard(failed("re_1", 450, 10)));
+        assert!(heard(Report::Withdrawn { dispute_id: "dp_1".to_owned() }));
+    }
+
+    #[test]
     fn a_dispute_takes_all_until_it_is_reinstated_for_good() {
         let withdrawn = |id: &str| Report::Withdrawn { dispute_id: id.to_owned() };
         let reinstated = |id: &str| Report::Reinstated { dispute_id: id.to_owned() };

@@ -153,8 +153,8 @@ mod tests {
         let check = |json: &str| {
             check_object(json, Detail::MetadataNotAnObject, Detail::MetadataTooLarge).map(str::len)
         };
-        assert_eq!(check(&of(MAX_DOCUMENT_BYTES)), Ok(MAX_DOCUMENT_BYTES));
-        assert_eq!(check(&of(MAX_DOCUMENT_BYTES + 1)), Err(Detail::MetadataTooLarge));
+        assert_eq!(check(&of(16_384)), Ok(16_384));
+        assert_eq!(check(&of(16_385)), Err(Detail::MetadataTooLarge));
     }
 
     #[test]

@@ -373,6 +373,26 @@ mod tests {
     }
 
     #[test]
+    fn what_gives_nothing_is_no_part() {
+        let mut account =
+            account(30, vec![lot(1, 0, Some(50), 5), lot(2, 0, Some(60), 5), lot(3, 0, None, 5)]);
+        let held = account.hold(8, 0).unwrap();
+        assert_eq!(held, parts(&[(1, 5), (2, 3)]));
+        assert_eq!(account.end_hold(8, &held, 5), parts(&[(1, 5)]));
+        assert_eq!(account.spend(20, 60).unwrap(), parts(&[(3, 5)]), "expired, though not written off yet");
+    }
+
+    #[test]
+    fn a_lot_that_gets_nothing_back_is_not_changed() {
+        let mut account = account(30, vec![lot(1, 0, None, 10), lot(2, 1, None, 10)]);
+        account.give_back(0, Some(1), 0).unwrap();
+        assert_eq!(account.changed_lots().count(), 0);
+        let mut uses = [1, 2].map(|lot_id| Use { lot_id, credits: 5, returned: 0 });
+        account.undo_spend(5, 0, &mut uses, 0).unwrap();
+        assert_eq!(account.changed_lots().map(|lot| lot.lot_id).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
     fn a_lot_just_made_counts_and_has_its_place_in_the_order() {
         let mut account = account(30, vec![lot(1, 0, Some(90), 5), lot(2, 1, None, 5)]);
         account.add_lot(lot(3, 0, None, 7));

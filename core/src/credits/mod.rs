@@ -598,7 +598,8 @@ mod tests {
                 .map_err(|refusal| refusal.detail)
         };
         assert_eq!(parse(raw(), None), Ok(900));
-        for ttl in [0, -1, i32::MAX] {
+        assert_eq!((parse(raw(), Some(1)), parse(raw(), Some(31_622_400))), (Ok(1), Ok(31_622_400)));
+        for ttl in [0, -1, 31_622_401, i32::MAX] {
             assert_eq!(parse(raw(), Some(ttl)), Err(Detail::TtlSecondsInvalid));
         }
         assert_eq!(parse(RawRequest { credits: Some(0), ..raw() }, None), Err(Detail::CreditsNotPositive));
@@ -650,6 +651,9 @@ mod tests {
         assert_eq!(hex(expiry_fingerprint(&write_off)), "e67e839f48e7fd8bd2fc77eccb73e2f4");
         assert_eq!(expiry_key(&write_off), "billing_rpc:expiry:2:5");
         assert_eq!(capture_key("x"), "billing_rpc:capture:x");
+        assert_eq!(hex(merge_fingerprint(&[1; 16], 5)), "0aa862bb79fdea1f9e74d36620e851d2");
+        let keys = ("billing_rpc:merge:7:from".to_owned(), "billing_rpc:merge:7:into".to_owned());
+        assert_eq!(merge_keys(7), keys);
         assert_eq!(undo_key(7, 0), "billing_rpc:undo:7:0");
         assert_eq!((gate("stripe:cs_1"), gate("stripe:cs_2")), (894, 798));
     }

@@ -517,7 +517,9 @@ mod tests {
             (moved.status, moved.object_at, moved.status_at),
             (Active, Some(5 * SECOND), Some(9 * SECOND))
         );
-        let newer = stored(event(Some(&moved), &object(PastDue, 2), 7 * SECOND));
+        let newer = event(Some(&moved), &object(PastDue, 2), 7 * SECOND);
+        assert_eq!(newer.refetch, None, "no end is withheld");
+        let newer = stored(newer);
         assert_eq!((newer.status, newer.facts.current_period_end), (Active, Some(2)), "all but its status");
         assert_eq!((newer.object_at, newer.status_at), (Some(7 * SECOND), Some(9 * SECOND)));
         assert_eq!(event(Some(&newer), &object(PastDue, 2), 7 * SECOND), Decision::stale(false), "identical");
@@ -611,6 +613,13 @@ mod tests {
     }
 
     #[test]
+    fn reasons_to_refetch_are_stored_by_these_names() {
+        let names =
+            [Refetch::TransitionNotAllowed, Refetch::StaleEvent, Refetch::Always].map(Refetch::as_str);
+        assert_eq!(names, ["transition_not_allowed", "stale_event", "always"]);
+    }
+
+    #[test]
     fn refetch_rows_have_bounds() {
         assert_eq!(refetch_rows(None), Some(100));
         assert_eq!(refetch_rows(Some(1)), Some(1));
@@ -639,6 +648,7 @@ mod tests {
         let mut shown = [
             (Canceled, false, Some(9)),
             (PastDue, false, Some(9)),
+            (Trialing, false, Some(2)),
             (Active, false, Some(9)),
             (Trialing, true, Some(9)),
             (Active, true, None),
@@ -646,8 +656,16 @@ mod tests {
             (Active, true, Some(3)),
         ];
         shown.sort_by_key(|shown| order_of_showing(shown.0, shown.1, shown.2));
-        let expected =
-            [(Active, 3), (Active, 2), (Active, 0), (Trialing, 9), (Active, 9), (PastDue, 9), (Canceled, 9)];
+        let expected = [
+            (Active, 3),
+            (Active, 2),
+            (Active, 0),
+            (Trialing, 9),
+            (Active, 9),
+            (Trialing, 2),
+            (PastDue, 9),
+            (Canceled, 9),
+        ];
         assert_eq!(shown.iter().map(|s| (s.0, s.2.unwrap_or(0))).collect::<Vec<_>>(), expected);
     }
 }
