@@ -1,10 +1,11 @@
 """Plants the faults of faults.toml into a copy of this project. scripts/faults.sh calls it:
 
-    plant.py list [NAME...]          one line each: name, kind, test. Kinds: sql (the install script alone is
+    plant.py list [NAME...]          one line each: name, kind, test. Kinds: sql (the scripts alone are
                                      changed), rust (the extension is built anew), core (a test of billing_core)
     plant.py sync TREE               makes TREE hold this project's files, and no fault
     plant.py plant NAME TREE         changes TREE's files
-    plant.py script NAME IN OUT      changes a copy of an install script
+    plant.py scripts NAME IN FOLDER  puts changed copies of the install script IN into FOLDER, for a test of upgrades
+                                     also of the upgrade scripts to the same version that lie beside it
     plant.py shows NAME LOG          whether the test said what it is to say of this fault
 
 A change names the text that it replaces. That text stands exactly once in its file, or the fault is refused: the
@@ -18,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 KEYS = {"name", "what", "test", "shows", "edit"}
-TESTS = {"regress", "isolation", "pgtap", "core"}
+TESTS = {"regress", "isolation", "pgtap", "core", "upgrade", "wire"}
 LEFT_OUT = {".git", "target", "__pycache__", "node_modules"}
 
 
@@ -72,13 +73,21 @@ def plant(fault, tree):
         path.write_text(replace(fault, edit, path.read_text(), edit["file"]))
 
 
-def script(fault, source, target):
-    text = source.read_text()
-    for edit in fault["edit"]:
-        # Where the text is unique in its own file, it must be so in the script made of all.
-        replace(fault, edit, (ROOT / edit["file"]).read_text(), edit["file"])
-        text = replace(fault, edit, text, source.name)
-    target.write_text(text)
+def scripts(fault, install, folder):
+    """Where the text is unique in its own file, it must be so in each script made of several."""
+    check(fault)
+    extension, version = install.stem.split("--")
+    found = [install]
+    if fault["test"].startswith("upgrade "):
+        found += sorted(install.parent.glob(f"{extension}--*--{version}.sql"))
+    for path in found:
+        text = path.read_text()
+        if all(edit["find"] in text for edit in fault["edit"]):
+            for edit in fault["edit"]:
+                text = replace(fault, edit, text, path.name)
+            (folder / path.name).write_text(text)
+    if not any(folder.iterdir()):
+        raise Refused(f"{fault['name']}: no script holds its text")
 
 
 def files(folder):
@@ -119,8 +128,8 @@ def main(command, *arguments):
         sync(Path(arguments[0]))
     elif command == "plant":
         plant(named(arguments[0]), Path(arguments[1]))
-    elif command == "script":
-        script(named(arguments[0]), Path(arguments[1]), Path(arguments[2]))
+    elif command == "scripts":
+        scripts(named(arguments[0]), Path(arguments[1]), Path(arguments[2]))
     elif command == "shows":
         return named(arguments[0])["shows"] not in Path(arguments[1]).read_text(errors="replace")
     else:
