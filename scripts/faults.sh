@@ -59,6 +59,12 @@ install_script() {
   find "$WORK/base" -name "$EXTENSION--$version.sql"
 }
 
+changed_scripts() { # changed_scripts NAME: into WORK/scripts
+  rm -rf "$WORK/scripts"
+  mkdir "$WORK/scripts"
+  "${PLANT[@]}" scripts "$1" "$(install_script)" "$WORK/scripts"
+}
+
 run_test() { # run_test LAYER NAME LOG
   local command folder=$TREE
   case $1 in
@@ -81,6 +87,9 @@ run_test() { # run_test LAYER NAME LOG
 rm -rf "$WORK/base"
 cp -a "$TARGET/package" "$WORK/base"
 put "$WORK/base"
+while IFS=$'\t' read -r fault kind test; do
+  [[ $kind != sql ]] || changed_scripts "$fault" </dev/null
+done <<<"$chosen"
 
 # Without a fault every test passes, else its failure would show nothing.
 while IFS= read -r test; do
@@ -95,9 +104,7 @@ plant() { # plant NAME KIND
   case $2 in
     sql)
       put "$WORK/base"
-      rm -rf "$WORK/scripts"
-      mkdir "$WORK/scripts"
-      "${PLANT[@]}" scripts "$1" "$(install_script)" "$WORK/scripts" || return
+      changed_scripts "$1" || return
       put "$WORK/scripts"
       ;;
     rust)
