@@ -264,6 +264,7 @@ fn heaviest(sql_type: &str) -> Option<String> {
         "boolean" => "true".to_owned(),
         "timestamp with time zone" => "2100-01-01".to_owned(),
         "interval" => "1 day".to_owned(),
+        "regclass" => "billing.customers".to_owned(),
         other => panic!("no values are made of type {other} yet"),
     };
     Some(value)
