@@ -395,7 +395,8 @@ fn enter(client: &Client, posting: &Posting, customer_id: Uuid, made: &mut Made)
         None => make_account(client, key, made)?,
     };
     let key = locked.key;
-    // The ledger's own index does not know the keys of holds.
+    // The ledger's own index does not know the keys of holds, and a session with the library of 0.1.0 makes
+    // them without passing the gate of their key.
     if locked.hold_count > 0 && store::is_hold_key(client, &request.idempotency_key)? {
         return Ok(Entered::Conflict);
     }
