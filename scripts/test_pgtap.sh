@@ -2,32 +2,47 @@
 # pgTAP tests: who may do what, and what is there. Every file twice, each time in a database of its own: on plain
 # Postgres, and on a cluster with Supabase's roles and default privileges. Usage: test_pgtap.sh [FILE...]
 #        test_pgtap.sh --accept   writes the privilege matrices tests/privileges/*.txt anew, to be read and committed
-# In each database: tests/pgtap/fixtures/plain.sql or supabase.sql, pgTAP in schema tap, the extension, then the file.
+# In each database: tests/pgtap/fixtures/plain.sql or supabase.sql, pgTAP in schema tap, the extension, then the file. All but
+# the file is done once per fixture, in a database that the others are copies of. The fixtures run side by side.
 # Roles are shared by a cluster's databases: supabase_cluster.sql makes them once. It also takes superuser away from
 # postgres, so that from then on supabase_admin does everything.
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 pg_paths
 
-# prove runs this script once a file: it prepares the database, and what the file prints is its TAP.
+# As whom a fixture's databases are made and tested, and how.
+as_fixture() { # as_fixture FIXTURE
+  [[ $1 != supabase ]] || export PGUSER=supabase_admin
+  export PGOPTIONS="-c client_min_messages=warning"
+  psql=("$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1)
+}
+
+# prove runs this script once a file: it makes the database, and what the file prints is its TAP.
 if [[ ${1:-} == --one ]]; then
   fixture=$2 file=$3
   trap - EXIT
+  as_fixture "$fixture"
   name=${file##*/}
-  [[ $fixture != supabase ]] || export PGUSER=supabase_admin
-  export PGOPTIONS="-c client_min_messages=warning"
   export PGDATABASE=${fixture}_${name%.sql}
-  psql=("$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1)
-  {
-    "${psql[@]}" -d postgres -c "create database \"$PGDATABASE\" template template0"
-    prepare=$ROOT/tests/pgtap/fixtures/$fixture.sql
-    [[ ! -f $prepare ]] || "${psql[@]}" -f "$prepare"
-    "${psql[@]}" -c "create schema tap; grant usage on schema tap to public; create extension pgtap schema tap" \
-      -c "alter database \"$PGDATABASE\" set search_path = \"\$user\", public, tap"
-    "${psql[@]}" -c "create extension $EXTENSION schema public"
-  } >&2
+  "${psql[@]}" -d postgres -c "create database \"$PGDATABASE\" template prepared" \
+    -c "alter database \"$PGDATABASE\" set search_path = \"\$user\", public, tap" >&2
   exec "${psql[@]}" -A -t -v "fixture=$fixture" -f "$file"
 fi
+
+# A cluster, from now on the one that PGHOST and the like name, with the database that a fixture's tests begin with.
+prepare() { # prepare FIXTURE
+  local roles=$ROOT/tests/pgtap/fixtures/${1}_cluster.sql contents=$ROOT/tests/pgtap/fixtures/$1.sql
+  cluster_start "pgtap_$1"
+  [[ ! -f $roles ]] || "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -d postgres -f "$roles"
+  (
+    trap - EXIT
+    as_fixture "$1"
+    "${psql[@]}" -d postgres -c "create database prepared template template0"
+    [[ ! -f $contents ]] || "${psql[@]}" -d prepared -f "$contents"
+    "${psql[@]}" -d prepared -c "create schema tap; grant usage on schema tap to public; create extension pgtap schema tap" \
+      -c "create extension $EXTENSION schema public"
+  )
+}
 
 accept=no
 [[ ${1:-} != --accept ]] || { accept=yes && shift; }
@@ -38,25 +53,31 @@ need_tests test-pgtap tests/pgtap "${files[@]}"
 command -v prove >/dev/null || die "prove is missing (it comes with perl)" "Run 'make deps'."
 mkdir -p "$TARGET"
 
-passed=0 failed=0 status=0
-for fixture in plain supabase; do
-  if [[ $fixture == supabase && ! -f $ROOT/tests/pgtap/fixtures/supabase.sql ]]; then
-    die "tests/pgtap/fixtures/supabase.sql is missing"
-  fi
-  say "pgTAP on $fixture"
-  cluster_start "pgtap_$fixture"
-  roles=tests/pgtap/fixtures/${fixture}_cluster.sql
-  [[ ! -f $roles ]] || "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -d postgres -f "$roles"
-  if [[ $accept == yes ]]; then
+[[ -f tests/pgtap/fixtures/supabase.sql ]] || die "tests/pgtap/fixtures/supabase.sql is missing"
+if [[ $accept == yes ]]; then
+  for fixture in plain supabase; do
     matrix=tests/privileges/$fixture.txt
+    prepare "$fixture"
     scripts/test_pgtap.sh --one "$fixture" tests/pgtap/fixtures/print_matrix.sql >"$TARGET/matrix.txt"
     diff -u "$matrix" "$TARGET/matrix.txt" || cp "$TARGET/matrix.txt" "$matrix"
-    cluster_stop "$PGDATA"
-    continue
-  fi
+  done
+  exit 0
+fi
+
+declare -A runs
+for fixture in plain supabase; do
+  prepare "$fixture"
+  prove --failures --comments --timer --exec "scripts/test_pgtap.sh --one $fixture" "${files[@]}" \
+    >"$TARGET/pgtap_$fixture.log" 2>&1 &
+  runs[$fixture]=$!
+done
+passed=0 failed=0 status=0
+for fixture in plain supabase; do
+  say "pgTAP on $fixture"
   log=$TARGET/pgtap_$fixture.log
   one=0
-  prove --failures --comments --timer --exec "scripts/test_pgtap.sh --one $fixture" "${files[@]}" 2>&1 | tee "$log" || one=1
+  wait "${runs[$fixture]}" || one=1
+  cat "$log"
   # "Files=3, Tests=45, ..." and, of a failed file, "Failed: 2"
   total=$(sed -n 's/.*, Tests=\([0-9]*\),.*/\1/p' "$log" | tail -n 1)
   # A file that broke off counts as one.
@@ -67,9 +88,7 @@ for fixture in plain supabase; do
   failed=$((failed + bad))
   good=$((${total:-0} - bad))
   passed=$((passed + (good > 0 ? good : 0)))
-  cluster_stop "$PGDATA"
 done
-[[ $accept == no ]] || exit 0
 record test-pgtap "$passed" "$failed"
 say "test-pgtap: $passed passed, $failed failed"
 exit "$status"
