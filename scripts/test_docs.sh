@@ -31,7 +31,24 @@ status=0
 passed=0 failed=1 skipped=0 hidden=0
 [[ ! -f $OUT/counts ]] || read -r passed failed skipped hidden <"$OUT/counts"
 
+# The examples in the comments of functions, as the catalogue has them.
+examples() {
+  local log=$OUT/examples.log judged wrong
+  "$PSQL" -X -q -d postgres -c "create database docs_examples template template0"
+  if ! "$PSQL" -X -q -v ON_ERROR_STOP=1 -d docs_examples -c "create extension $EXTENSION" \
+    -f tests/docs/examples.sql -f tests/docs/run_examples.sql >"$log" 2>&1; then
+    grep -A 3 'ERROR: ' "$log" || cat "$log"
+    failed=$((failed + 1)) status=1
+    return
+  fi
+  read -r judged wrong < <(sed -n 's/^::judged //p' "$log")
+  passed=$((passed + judged - wrong)) failed=$((failed + wrong))
+  [[ $judged -gt 0 && $wrong -eq 0 ]] || status=1
+  grep '^FAILED' "$log" || say "ok     the examples of $judged functions"
+}
+
 if [[ $# -eq 0 ]]; then
+  examples
   mapfile -t linking < <(find ./*.md docs examples tests sql fuzz -name '*.md' -type f | sed 's|^\./||' | sort)
   if "$PYTHON" tests/docs/links.py "${linking[@]}"; then passed=$((passed + 1)); else failed=$((failed + 1)) status=1; fi
 fi

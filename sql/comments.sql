@@ -146,7 +146,7 @@ Details, in their order: secret_missing, tolerance_invalid, signature_missing, s
 
 For: billing_service.
 
-Example: SELECT valid, detail FROM verify_stripe_signature('{"id":"evt_1"}', 't=1700000000,v1=00');$$;
+Example: SELECT valid, detail FROM verify_stripe_signature('{"id":"evt_1"}', billing.sign_stripe_payload('{"id":"evt_1"}', 'whsec_example'));$$;
 
 COMMENT ON FUNCTION @extschema@.verify_paystack_signature(text, text) IS $$Checks an x-paystack-signature header over a raw body, with the stored secrets.
 
@@ -156,7 +156,7 @@ Details, in their order: secret_missing, signature_missing, signature_mismatch.
 
 For: billing_service.
 
-Example: SELECT valid, detail FROM verify_paystack_signature('{"event":"charge.success"}', '00');$$;
+Example: SELECT valid, detail FROM verify_paystack_signature('{"event":"charge.success"}', billing.sign_paystack_payload('{"event":"charge.success"}', 'sk_example'));$$;
 
 -- Claims.
 
@@ -178,7 +178,7 @@ Answers: applied; replay (completed before with that token); invalid / claim_los
 
 For: billing_service.
 
-Example: SELECT reason FROM complete_stripe_event('evt_1', '00000000-0000-0000-0000-000000000000', '{"order": 7}');$$;
+Example: SELECT reason FROM complete_stripe_event('evt_2', '00000000-0000-0000-0000-000000000000', '{"order": 7}');$$;
 
 COMMENT ON FUNCTION @extschema@.fail_stripe_event(text, uuid, text, integer) IS $$Gives a claimed Stripe event back as failed, to be tried again.
 
@@ -188,7 +188,7 @@ Answers: applied, with the status (failed or dead); replay (failed before with t
 
 For: billing_service.
 
-Example: SELECT reason, status FROM fail_stripe_event('evt_1', '00000000-0000-0000-0000-000000000000', 'mail server down');$$;
+Example: SELECT reason, status FROM fail_stripe_event('evt_3', '00000000-0000-0000-0000-000000000000', 'mail server down');$$;
 
 COMMENT ON FUNCTION @extschema@.claim_webhook_event(text, text, text, jsonb, integer) IS $$Asks for the right to process an event of any provider; otherwise as claim_stripe_event.
 
@@ -208,7 +208,7 @@ Answers: applied; replay; invalid with claim_lost, unknown_event, claim_token_mi
 
 For: billing_service.
 
-Example: SELECT reason FROM complete_webhook_event('github', '7f1c', '00000000-0000-0000-0000-000000000000');$$;
+Example: SELECT reason FROM complete_webhook_event('github', '7f1d', '00000000-0000-0000-0000-000000000000');$$;
 
 COMMENT ON FUNCTION @extschema@.fail_webhook_event(text, text, uuid, text, integer) IS $$Gives a claimed event of any provider back as failed; otherwise as fail_stripe_event.
 
@@ -218,7 +218,7 @@ Answers: applied, with the status failed or dead; replay; invalid with claim_los
 
 For: billing_service.
 
-Example: SELECT reason, status FROM fail_webhook_event('github', '7f1c', '00000000-0000-0000-0000-000000000000', 'disk full', 60);$$;
+Example: SELECT reason, status FROM fail_webhook_event('github', '7f1e', '00000000-0000-0000-0000-000000000000', 'disk full', 60);$$;
 
 -- Webhooks.
 
@@ -230,7 +230,7 @@ Answers: applied; replay (this event was completed before, with its result); dup
 
 For: billing_service.
 
-Example: SELECT reason, detail FROM process_stripe_webhook('{"id":"evt_1"}', 't=1700000000,v1=00');$$;
+Example: SELECT o.reason, o.detail FROM (VALUES ('{"id": "evt_4", "type": "product.created", "livemode": false, "data": {"object": {"id": "prod_1"}}}')) AS event (body), process_stripe_webhook(body, billing.sign_stripe_payload(body, 'whsec_example')) AS o;$$;
 
 COMMENT ON FUNCTION @extschema@.stripe_webhook(json) IS $$The endpoint that Stripe posts to through PostgREST: POST /rpc/stripe_webhook.
 
@@ -250,7 +250,7 @@ Answers: as process_stripe_webhook: applied, replay, duplicate, ignored, failed 
 
 For: billing_service.
 
-Example: SELECT reason, detail FROM process_paystack_webhook('{"event":"charge.success"}', '00');$$;
+Example: SELECT o.reason, o.detail FROM (VALUES ('{"event": "transfer.success", "data": {"id": 1, "domain": "test"}}')) AS event (body), process_paystack_webhook(body, billing.sign_paystack_payload(body, 'sk_example')) AS o;$$;
 
 COMMENT ON FUNCTION @extschema@.paystack_webhook(json) IS $$The endpoint that Paystack posts to through PostgREST: POST /rpc/paystack_webhook.
 
@@ -282,7 +282,7 @@ Answers: applied. No failed or dead event of that provider and id: refused with 
 
 For: operators.
 
-Example: SELECT reason FROM billing.dismiss_event('stripe', 'evt_1');$$;
+Example: SELECT reason FROM billing.dismiss_event('stripe', 'evt_5');$$;
 
 COMMENT ON FUNCTION billing.purge_webhook_events(interval, integer) IS $$Drops payload and result of completed events; their identities stay for ever.
 
@@ -312,7 +312,7 @@ Answers: the secret's number, secret_id; again with the same name, the same numb
 
 For: operators.
 
-Example: SELECT * FROM billing.use_vault_secret('stripe', 'stripe_webhook_secret') WHERE to_regclass('vault.decrypted_secrets') IS NOT NULL;$$;
+Example: SELECT billing.use_vault_secret('stripe', 'stripe_webhook_secret');$$;
 
 COMMENT ON FUNCTION billing.retire_webhook_secret(bigint, timestamptz) IS $$Ends a webhook secret, now or at the time given.
 
@@ -330,7 +330,7 @@ For tests and tools; nothing is read or written. A null tolerance is 300 seconds
 
 For: operators.
 
-Example: SELECT valid, detail FROM billing.verify_stripe_signature_with('{}', 't=1700000000,v1=00', '{whsec_x}', 300, to_timestamp(1700000000));$$;
+Example: SELECT valid, detail FROM billing.verify_stripe_signature_with('{}', billing.sign_stripe_payload('{}', 'whsec_x', to_timestamp(1700000000)), '{whsec_x}', 300, to_timestamp(1700000000));$$;
 
 COMMENT ON FUNCTION billing.verify_paystack_signature_with(bytea, text, text[]) IS $$Checks an x-paystack-signature header with secrets given by the caller.
 
@@ -338,7 +338,7 @@ For tests and tools; nothing is read or written. Otherwise as verify_paystack_si
 
 For: operators.
 
-Example: SELECT valid, detail FROM billing.verify_paystack_signature_with('{}', '00', '{sk_x}');$$;
+Example: SELECT valid, detail FROM billing.verify_paystack_signature_with('{}', billing.sign_paystack_payload('{}', 'sk_x'), '{sk_x}');$$;
 
 COMMENT ON FUNCTION billing.sign_stripe_payload(text, text, timestamptz) IS $$Makes the Stripe-Signature header that Stripe would send: for tests and demos.
 
@@ -364,7 +364,7 @@ Answers: applied, with the status failed. No dead event of that provider and id:
 
 For: operators.
 
-Example: SELECT reason, status FROM billing.revive_event('stripe', 'evt_1');$$;
+Example: SELECT reason, status FROM billing.revive_event('stripe', 'evt_6');$$;
 
 COMMENT ON FUNCTION billing.allow_account(text, boolean) IS $$Processes the events of a Stripe Connect account from now on, or (allowed false) no longer.
 
@@ -518,7 +518,7 @@ Answers: applied (success, or detail payment_failed); replay (a paid payment, wh
 
 For: billing_service.
 
-Example: SELECT reason, status, subscription_end FROM verify_subscription_payment('ref_1', 'success', 5000, 'ngn');$$;
+Example: SELECT reason, status, subscription_end FROM verify_subscription_payment('ref_2', 'success', 5000, 'ngn');$$;
 
 COMMENT ON FUNCTION @extschema@.subscription_payment_status(text) IS $$A subscription payment as it is now, by its reference.
 
@@ -526,7 +526,7 @@ Answers with reason replay, for nothing is changed; an unknown reference is inva
 
 For: billing_service.
 
-Example: SELECT status, subscription_end, branches FROM subscription_payment_status('ref_1');$$;
+Example: SELECT status, subscription_end, branches FROM subscription_payment_status('ref_2');$$;
 -- Subscriptions.
 
 COMMENT ON FUNCTION @extschema@.apply_subscription_update(jsonb, timestamptz) IS $$Takes a subscription object freshly fetched from Stripe: the truth, whatever events have said.
@@ -621,7 +621,7 @@ revoke is the rest of the statement REVOKE ... that takes it back. Reads only.
 
 For: operators.
 
-Example: SELECT role_name, privilege, object_name FROM billing.present_grants() WHERE role_name = 'PUBLIC';$$;
+Example: SELECT role_name, privilege, object_name FROM billing.present_grants() WHERE role_name = 'billing_webhook';$$;
 
 COMMENT ON FUNCTION billing.audit_grants() IS $$The part of billing.access_audit() that looks at grants and schemas.
 
@@ -655,7 +655,7 @@ Answers: nothing.
 
 For: operators.
 
-Example: SELECT billing.keep_for_owner('billing.application_users');$$;
+Example: SELECT billing.keep_for_owner('billing.refetch_source');$$;
 
 COMMENT ON FUNCTION billing.watch_drops() IS $$Loads the library into this session, and does nothing else.
 
