@@ -1,70 +1,91 @@
 #!/usr/bin/env bash
-# Runs what the documentation shows: every ```sql block of README.md and docs/*.md, the blocks of one file in order,
-# in one session of a fresh database. The extension is there, unless one of the file's own blocks creates it.
-# A block fenced as ```sql skip=reason does not run. tests/docs/setup.sql, if there is one, runs before each file.
-# Usage: test_docs.sh [FILE...]
+# Runs what the documentation shows: every ```sql block of README.md and docs/, the blocks of one file in order, in one
+# session of a fresh database, and compares what psql prints with the ```text block after each. Follows the links too.
+# How a block may be fenced: see tests/docs/blocks.py. docs/reference is made of the catalogue's comments; the examples in
+# these run too.
+# Usage: test_docs.sh [--reference] [--accept] [FILE...]
+#   --reference   only docs/reference
+#   --accept      writes the results into the documents (or docs/reference anew), to be read and committed
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 pg_paths
 cd "$ROOT" || exit
 
+PYTHON=${PYTHON:-/usr/bin/python3} # nothing but its standard library is needed
+[[ -x $PYTHON ]] || die "no Python at $PYTHON" "Run 'make deps', or set PYTHON to another one."
+PSQL=$PG_BIN/psql
+OUT=$TARGET/docs
+export EXTENSION PSQL OUT PYTHONDONTWRITEBYTECODE=1
+
+reference=no accept=()
+[[ ${1:-} != --reference ]] || { reference=only && shift; }
+[[ ${1:-} != --accept ]] || { accept=(--accept) && shift; }
 files=("$@")
 if [[ ${#files[@]} -eq 0 ]]; then
-  mapfile -t files < <(find README.md docs -name '*.md' -type f 2>/dev/null | sort)
+  mapfile -t files < <(find README.md docs -name '*.md' -type f ! -path 'docs/reference/*' 2>/dev/null | sort)
 fi
 need_tests test-docs "README.md and docs/" "${files[@]}"
 
-# Prints the file's blocks as one psql script. Before each: a line that names it.
-blocks() {
-  awk '
-    function fence(line) { sub(/^[ \t]+/, "", line); return line }
-    !inside && fence($0) ~ /^```sql([ \t]|$)/ {
-      info = fence($0); sub(/^```sql[ \t]*/, "", info)
-      inside = 1; skip = info ~ /^skip=/
-      if (skip) printf "\\echo ::skip %d %s\n", FNR, info
-      else printf "\\echo ::block %d\n", FNR
-      next
-    }
-    inside && fence($0) ~ /^```[ \t]*$/ { inside = 0; if (!skip) print ""; next }
-    inside && !skip { print }
-    END { if (inside) { print "a fence is not closed" > "/dev/stderr"; exit 1 } }
-  ' "$1"
+rm -rf "$OUT"
+mkdir -p "$OUT"
+cluster_start docs -c wal_level=logical
+status=0 passed=0 failed=0 skipped=0 hidden=0
+
+database() { # database NAME: a fresh one with the extension
+  "$PSQL" -X -q -d postgres -c "create database $1 template template0"
+  "$PSQL" -X -q -d "$1" -c "create extension $EXTENSION"
 }
 
-out=$TARGET/docs
-rm -rf "$out"
-mkdir -p "$out"
-cluster_start docs
-psql=("$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1)
-passed=0 failed=0 skipped=0 number=0
-for file in "${files[@]}"; do
-  number=$((number + 1))
-  script=$out/$number.sql log=$out/$number.log
-  blocks "$file" >"$script" || die "$file: a \`\`\`sql block is not closed"
-  total=$(grep -c '^\\echo ::block ' "$script" || true)
-  skips=$(grep -c '^\\echo ::skip ' "$script" || true)
-  skipped=$((skipped + skips))
-  [[ $total -gt 0 ]] || continue
+run_blocks() {
+  "$PYTHON" tests/docs/blocks.py ${accept[@]+"${accept[@]}"} "${files[@]}" || status=1
+  failed=1
+  [[ ! -f $OUT/counts ]] || read -r passed failed skipped hidden <"$OUT/counts"
+}
 
-  export PGDATABASE=docs_$number
-  "${psql[@]}" -d postgres -c "create database $PGDATABASE template template0"
-  [[ ! -f tests/docs/setup.sql ]] || "${psql[@]}" -f tests/docs/setup.sql >/dev/null
-  grep -Eiq "^ *create extension (if not exists )?$EXTENSION" "$script" ||
-    "${psql[@]}" -c "create extension $EXTENSION"
-
-  if (cd "$out" && "${psql[@]}" -f "$script" >"$log" 2>&1); then
-    printf 'ok     %-44s %3d blocks\n' "$file" "$total"
-    passed=$((passed + total))
+# What docs/reference holds is what the catalogue says.
+reference() {
+  database docs_reference
+  if "$PYTHON" tests/docs/reference.py docs_reference "$OUT/reference" &&
+    { diff -ruN docs/reference "$OUT/reference" || [[ ${#accept[@]} -gt 0 && $reference == only ]]; }; then
+    passed=$((passed + 1))
   else
-    reached=$(grep -c '^::block ' "$log" || true)
-    line=$(sed -n 's/^::block //p' "$log" | tail -n 1)
-    printf 'FAILED %s:%s, block %d of %d\n' "$file" "${line:-1}" "$reached" "$total"
-    sed -n '/^::block '"${line:-1}"'$/,$p' "$log" | tail -n +2
-    # The blocks after it were not reached: they did not pass either.
-    passed=$((passed + (reached > 0 ? reached - 1 : 0)))
-    failed=$((failed + total - (reached > 0 ? reached - 1 : 0)))
+    failed=$((failed + 1)) status=1
+    say "FAILED docs/reference is not what the catalogue's comments say: make accept KIND=reference"
   fi
-done
+  [[ ${#accept[@]} -eq 0 || $reference != only ]] || { rm -rf docs/reference && cp -R "$OUT/reference" docs/reference; }
+}
+
+# The examples in the comments of functions, as the catalogue has them.
+examples() {
+  local log=$OUT/examples.log judged wrong
+  database docs_examples
+  if ! "$PSQL" -X -q -v ON_ERROR_STOP=1 -d docs_examples -f tests/docs/examples.sql -f tests/docs/run_examples.sql >"$log" 2>&1; then
+    grep -A 3 'ERROR: ' "$log" || cat "$log"
+    failed=$((failed + 1)) status=1
+    return
+  fi
+  read -r judged wrong < <(sed -n 's/^::judged //p' "$log")
+  passed=$((passed + judged - wrong)) failed=$((failed + wrong))
+  [[ $judged -gt 0 && $wrong -eq 0 ]] || status=1
+  grep '^FAILED' "$log" || say "ok     the examples of $judged functions"
+}
+
+follow_links() {
+  mapfile -t linking < <(find ./*.md docs examples tests sql fuzz -name '*.md' -type f | sed 's|^\./||' | sort)
+  if "$PYTHON" tests/docs/links.py "${linking[@]}"; then passed=$((passed + 1)); else failed=$((failed + 1)) status=1; fi
+}
+
+if [[ $reference == only ]]; then
+  reference
+else
+  run_blocks
+fi
+if [[ $# -eq 0 && $reference == no ]]; then
+  reference
+  examples
+  follow_links
+fi
 record test-docs "$passed" "$failed"
-say "test-docs: $passed passed, $failed failed ($skipped blocks marked skip= not run)"
-[[ $failed -eq 0 ]]
+say "test-docs: $passed passed, $failed failed ($skipped blocks not run, the results of $hidden not shown)"
+[[ $failed -eq 0 ]] || say "If other results are right, accept them: make accept KIND=docs"
+exit "$status"
