@@ -21,11 +21,18 @@ deps: ## install what is missing to build and test (apt, cargo-pgrx, cargo-deny)
 build: deps ## build the extension, release, into target/package
 	@scripts/build.sh
 
-install: build ## copy the built extension into Postgres (only files that differ)
+all: ## the same, with only what building needs: for who installs and does not test
+	@scripts/deps.sh --build
+	@scripts/build.sh
+
+install: all ## copy the built extension into Postgres (only files that differ)
 	@scripts/install.sh
 
 uninstall: ## take the extension's files out of Postgres
 	@scripts/install.sh --remove
+
+installcheck: ## does the installed extension work? In the server that libpq finds (PGHOST, PGPORT ...)
+	@scripts/installcheck.sh
 
 demo: install ## a story in a throwaway cluster: webhooks in, credits out
 	@scripts/demo.sh
@@ -110,8 +117,11 @@ release-freeze: build ## keep the install and upgrade scripts of this version fo
 clean: ## remove everything built, stopping clusters left behind
 	@scripts/cluster.sh sweep --all
 	@! compgen -G 'target/clusters/*/data' || { echo 'clean: a cluster is still in use; stop what uses it first'; exit 1; }
-	@[ ! -d target/pg_upgrade/root ] || scripts/pg_upgrade.sh --remove
+	@[ ! -d target/roots ] || scripts/roots.sh --remove
 	@rm -rf target
 
 # Every target that the list above shows.
-.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.* \#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+TARGETS := $(shell sed -n 's/^\([a-z][a-z-]*\):.* \#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: $(TARGETS)
+# Tests need more than an installation does.
+$(filter test test-% accept torture corpus bench,$(TARGETS)): deps

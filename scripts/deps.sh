@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
 # Installs what building and testing need, and only what is missing. A second run does nothing.
+# Usage: deps.sh [--build]   only what building needs
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-PACKAGES=(
-  build-essential clang libclang-dev pkg-config sudo perl util-linux python3-venv
-  "postgresql-$PG_MAJOR" "postgresql-client-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "postgresql-$PG_MAJOR-pgtap"
-  "postgresql-$PG_MAJOR-cron"
-)
+only_build=no
+[[ ${1:-} != --build ]] || only_build=yes
+PACKAGES=(build-essential clang libclang-dev pkg-config util-linux)
+# A Postgres that is not Debian's brings its headers along.
+[[ $PG_CONFIG != */usr/lib/postgresql/$PG_MAJOR/bin/pg_config ]] ||
+  PACKAGES+=("postgresql-$PG_MAJOR" "postgresql-client-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR")
+[[ $only_build == yes ]] || PACKAGES+=(sudo perl python3-venv "postgresql-$PG_MAJOR-pgtap" "postgresql-$PG_MAJOR-cron")
+
+can_build() {
+  command -v clang >/dev/null && command -v cc >/dev/null && [[ -x $PG_CONFIG && -f $("$PG_CONFIG" --includedir-server)/postgres.h ]]
+}
 
 apt_packages() {
+  if [[ $only_build == yes ]] && ! command -v dpkg-query >/dev/null && can_build; then return; fi
   command -v dpkg-query >/dev/null || die "this is not a Debian system" \
     "Install by hand: Postgres $PG_MAJOR with its server headers, pgTAP and pg_cron, clang with libclang, a C compiler, sudo," \
     "perl, Python 3 with venv." \
@@ -36,6 +44,7 @@ apt_install() {
 rust() {
   command -v cargo >/dev/null || die "cargo is not installed" \
     "Install Rust 1.95 or later from https://rustup.rs, open a new shell, and run this again."
+  [[ $only_build == no ]] || return 0
   if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     command -v rustup >/dev/null || die "rustfmt or clippy is missing" "Install both for your Rust toolchain."
     say "deps: adding rustfmt and clippy to the Rust toolchain"
@@ -48,6 +57,7 @@ cargo_tools() {
     say "deps: installing cargo-pgrx $PGRX_VERSION (two to four minutes)"
     timed "cargo-pgrx" cargo_install --version "=$PGRX_VERSION" cargo-pgrx
   fi
+  [[ $only_build == no ]] || return 0
   if ! cargo deny --version >/dev/null 2>&1; then
     say "deps: installing cargo-deny (two to five minutes)"
     timed "cargo-deny" cargo_install cargo-deny
@@ -72,6 +82,8 @@ pgrx_init() {
   fi
 }
 
+# 'sudo make install' after 'make all': root has no Rust of its own, and needs none to copy what is built.
+if [[ $only_build == yes ]] && built_without_us; then exit 0; fi
 apt_packages
 rust
 pg_paths

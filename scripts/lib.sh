@@ -5,11 +5,12 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-TARGET=$ROOT/target
+# Scripts that build for another Postgres have them elsewhere.
+TARGET=${BILLING_TARGET:-$ROOT/target}
 EXTENSION=billing_rpc
 
 # One target folder whatever the caller's environment says, so that the steps find each other's results.
-export CARGO_TARGET_DIR=$TARGET
+export CARGO_TARGET_DIR=${BILLING_CARGO_TARGET:-$TARGET}
 # cargo-pgrx passes link flags of its own, which RUSTFLAGS in the environment would silently replace.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 # A backtrace in the server would put file paths into error details.
@@ -17,8 +18,13 @@ export RUST_BACKTRACE=0
 # A fresh shell after rustup may not have it yet.
 [[ ":$PATH:" == *":${CARGO_HOME:-$HOME/.cargo}/bin:"* ]] || export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
-PG_MAJOR=15
-PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}
+PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
+# What it says; before it is installed, what its path says: Debian's folders are named by the major version.
+PG_MAJOR=$(
+  if [[ -x $PG_CONFIG ]]; then "$PG_CONFIG" --version; else printf '%s\n' "$PG_CONFIG"; fi |
+    sed -nE 's#^(PostgreSQL |/usr/lib/postgresql/)([0-9]+).*#\2#p'
+)
+PG_MAJOR=${PG_MAJOR:-15}
 PGRX_VERSION=0.18.1
 
 say() { printf '%s\n' "$*"; }
@@ -54,6 +60,21 @@ cargo_install() {
   env -u CARGO_TARGET_DIR cargo install --locked --quiet "$@"
 }
 
+# Builds in a folder apart, FOLDER/target, so that what is built for the Postgres here stays; all such builds share what they have in
+# common. What is built there tells nothing of this machine's folders.
+build_apart() { # build_apart FOLDER PG_CONFIG
+  PGRX_HOME=$1/pgrx BILLING_TARGET=$1/target BILLING_CARGO_TARGET=$TARGET/apart PG_CONFIG=$2 \
+    RUSTC_WRAPPER=$ROOT/scripts/rustc.sh BILLING_PATHS=$(shipped_paths "$TARGET/apart") nice "$ROOT/scripts/build.sh"
+}
+shipped_paths() { # shipped_paths CARGO_TARGET_DIR
+  printf '%s\n' "${CARGO_HOME:-$HOME/.cargo}=/cargo" "$ROOT=/$EXTENSION" "$1=/target"
+}
+# cargo-pgrx asks a file in its home where each Postgres is.
+pgrx_home() { # pgrx_home FOLDER PG_CONFIG
+  mkdir -p "$1"
+  printf '[configs]\npg%s = "%s"\n' "$("$2" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')" "$2" >"$1/config.toml"
+}
+
 # The folders of the Postgres in use; PG_BIN holds its programs.
 pg_paths() {
   [[ -x $PG_CONFIG ]] || die "no Postgres $PG_MAJOR at $PG_CONFIG" \
@@ -61,7 +82,13 @@ pg_paths() {
   PG_BIN=$("$PG_CONFIG" --bindir)
   PG_LIB=$("$PG_CONFIG" --pkglibdir)
   PG_SHARE=$("$PG_CONFIG" --sharedir)
-  PG_TOOLS=$(dirname "$(dirname "$("$PG_CONFIG" --pgxs)")")/test
+  # A Postgres without programs for tests may use those of another.
+  PG_TOOLS=${PG_TOOLS:-$(dirname "$(dirname "$("$PG_CONFIG" --pgxs)")")/test}
+}
+
+# No Rust is found, but what was built for this Postgres is there. As root by sudo, mostly: Rust lives in a user's home.
+built_without_us() {
+  ! command -v cargo >/dev/null && [[ -x $PG_CONFIG && -f $TARGET/package.inputs && -d $TARGET/package$("$PG_CONFIG" --sharedir) ]]
 }
 
 # One build or installation at a time in this checkout; others wait. Held until the script ends.

@@ -2,35 +2,20 @@
 # Postgres itself upgraded: clusters of Postgres 15 with books in them go through pg_upgrade to Postgres 17. Afterwards every row is
 # there, the same calls are answered with replay, and the catalogue is that of a fresh install on 17.
 #
-#   scripts/pg_upgrade.sh            does it all, in a root folder of its own: target/pg_upgrade/root, a Debian with both servers
-#                                    (700 MB), made by the first run and kept for the next ones. Nothing but mmdebstrap
-#                                    is installed on this system
-#   scripts/pg_upgrade.sh --remove   stops what runs there, and removes the folder
-#
-# Needs root, by itself or by sudo, for what runs in that folder. Exit status: 0 all is well, 1 something is not, 3 left out
-# (no root, or no way to get the packages), and why.
-# shellcheck source=scripts/lib.sh
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# All of it in a root folder of its own, a Debian with both servers (700 MB), which scripts/roots.sh makes and keeps. Needs root, by
+# itself or by sudo, for what runs there. Exit status: 0 all is well, 1 something is not, 3 left out (no root, or no way to get
+# the packages), and why.
+# shellcheck source=scripts/roots.sh
+source "$(dirname "${BASH_SOURCE[0]}")/roots.sh"
 cd "$ROOT" || exit
 
-OLD=$PG_MAJOR NEW=17
-# The release that has the new Postgres, and before it the one that has the old.
-SUITES=(trixie bookworm)
-PACKAGES="postgresql-$NEW,postgresql-$OLD"
-FOLDER=$TARGET/pg_upgrade
-SYSTEM=$FOLDER/root
-# Written when all of it is there. What it says names what is needed.
-MADE=$FOLDER/root.made
-RECIPE="${SUITES[*]} $PACKAGES, headers of $NEW"
+WHO=test-pg-upgrade
+OLD=15 NEW=17
+[[ $PG_MAJOR == "$OLD" ]] || die "the old Postgres is $OLD, and PG_CONFIG is that of $PG_MAJOR"
 # As seen from within the root folder.
 WORK=/var/tmp/pg_upgrade
 PORT=5499
 OLD_BIN=/usr/lib/postgresql/$OLD/bin NEW_BIN=/usr/lib/postgresql/$NEW/bin
-
-left_out() {
-  note "test-pg-upgrade: left out: $1"
-  exit 3
-}
 
 # A program in the root folder, as its user postgres, in its folder $WORK. A server that is left behind must not keep the lock.
 inside() {
@@ -38,120 +23,7 @@ inside() {
     PGOPTIONS="${PGOPTIONS:-}" "$@" 8>&-
 }
 
-# No server of a run before, nor of this one, goes on.
-stop_servers() {
-  local pid_file data version
-  for pid_file in $(as_root find "$SYSTEM$WORK" -mindepth 2 -maxdepth 2 -name postmaster.pid 2>/dev/null); do
-    data=${pid_file%/*}
-    version=$(as_root cat "$data/PG_VERSION")
-    inside "/usr/lib/postgresql/$version/bin/pg_ctl" -D "$WORK/${data##*/}" -m fast -w -s stop </dev/null >&2 || true
-  done
-}
-
-# What is mounted below belongs to somebody else.
-remove_system() {
-  [[ -d $SYSTEM ]] || return 0
-  ! grep -qF " $SYSTEM/" /proc/mounts || die "something is still mounted below $SYSTEM" "Unmount it, then run this again."
-  stop_servers
-  as_root rm -rf --one-file-system "$SYSTEM"
-  rm -f "$MADE"
-}
-
-# --- the root folder ---
-
-may_be_root() {
-  [[ $EUID -eq 0 ]] && return
-  command -v sudo >/dev/null || return
-  sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo true; }
-}
-
-# From where apt gets Debian here; apt itself reads all forms of its sources.
-mirror() {
-  # shellcheck disable=SC2016 # apt's own variables
-  apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | head -n 1
-}
-
-need_mmdebstrap() {
-  command -v mmdebstrap >/dev/null && return
-  say "pg_upgrade: installing mmdebstrap by apt"
-  { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends mmdebstrap; } \
-    >"$FOLDER/apt.log" 2>&1 || left_out "apt could not install mmdebstrap, see $FOLDER/apt.log"
-}
-
-make_system() {
-  if [[ -f $MADE && $(<"$MADE") == "$RECIPE" ]]; then
-    say "pg_upgrade: using the root folder of a former run, $SYSTEM"
-    return
-  fi
-  local start=$SECONDS uri sources=() suite keys=/usr/share/keyrings/debian-archive-keyring.gpg
-  remove_system
-  need_mmdebstrap
-  uri=$(mirror)
-  # A machine whose lists were cleaned away.
-  [[ -n $uri ]] || { as_root apt-get update -q >"$FOLDER/apt.log" 2>&1 || true; uri=$(mirror); }
-  [[ -n $uri && -r $keys ]] || left_out "apt here has no source of Debian's packages, or $keys is missing"
-  for suite in "${SUITES[@]}"; do sources+=("deb [signed-by=$keys] $uri $suite main"); done
-  # What apt here is told about the way to its sources counts there too.
-  apt-config dump | grep -E '^Acquire::(https?|Check-|Retries|ForceIPv)' >"$FOLDER/apt.conf" || true
-  # No package starts a server, or makes a cluster.
-  cat >"$FOLDER/setup" <<'SETUP'
-#!/bin/sh
-set -eu
-mkdir -p "$1/usr/sbin" "$1/etc/postgresql-common"
-printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"
-chmod 755 "$1/usr/sbin/policy-rc.d"
-echo 'create_main_cluster = false' >"$1/etc/postgresql-common/createcluster.conf"
-SETUP
-  # The headers are only unpacked: installed, they would bring a compiler along.
-  cat >"$FOLDER/headers" <<HEADERS
-#!/bin/sh
-set -eu
-cd "\$1/var/tmp"
-APT_CONFIG=\$MMDEBSTRAP_APT_CONFIG apt-get -q download postgresql-server-dev-$NEW
-dpkg-deb -x postgresql-server-dev-${NEW}_*.deb "\$1"
-rm postgresql-server-dev-${NEW}_*.deb
-HEADERS
-  chmod 755 "$FOLDER/setup" "$FOLDER/headers"
-  say "pg_upgrade: making a root folder with Postgres $OLD and $NEW, $SYSTEM (a minute)"
-  as_root nice mmdebstrap --mode=root --variant=apt --aptopt="$FOLDER/apt.conf" --aptopt='APT::Install-Recommends "false"' \
-    --include="$PACKAGES" --setup-hook="$FOLDER/setup" --customize-hook="$FOLDER/headers" \
-    "${SUITES[0]}" "$SYSTEM" "${sources[@]}" >"$FOLDER/root.log" 2>&1 ||
-    { tail -n 20 "$FOLDER/root.log" >&2; left_out "the root folder could not be made, see $FOLDER/root.log"; }
-  printf '%s\n' "$RECIPE" >"$MADE"
-  say "pg_upgrade: root folder: done in $((SECONDS - start)) s"
-}
-
-# --- the extension for the new Postgres, built here for what is there ---
-
-# pg_config of the new Postgres, with its folders as seen from here. Written once for a root folder: cargo builds everything
-# again when it changes.
-make_pg_config() {
-  [[ $FOLDER/pgrx/config.toml -ot $MADE ]] || ! grep -qF "\"$FOLDER/pg_config\"" "$FOLDER/pgrx/config.toml" || return 0
-  as_root chroot "$SYSTEM" "$NEW_BIN/pg_config" | sed "s|\([ =]\)/usr/|\1$SYSTEM/usr/|g" >"$FOLDER/pg_config.$NEW"
-  cat >"$FOLDER/pg_config" <<CONFIG
-#!/bin/sh
-[ \$# -gt 0 ] || exec cat '$FOLDER/pg_config.$NEW'
-for name; do
-  sed -n "s/^\$(printf '%s' "\${name#--}" | tr '[:lower:]' '[:upper:]') = //p" '$FOLDER/pg_config.$NEW'
-done
-CONFIG
-  chmod 755 "$FOLDER/pg_config"
-  [[ $("$FOLDER/pg_config" --version) == "PostgreSQL $NEW."* ]] || die "$FOLDER/pg_config does not speak of Postgres $NEW"
-  mkdir -p "$FOLDER/pgrx"
-  printf '[configs]\npg%s = "%s"\n' "$NEW" "$FOLDER/pg_config" >"$FOLDER/pgrx/config.toml"
-}
-
-build_new() {
-  local start=$SECONDS log=$FOLDER/build.log
-  make_pg_config
-  say "pg_upgrade: building the extension for $("$FOLDER/pg_config" --version) (about three minutes the first time)"
-  rm -rf "$FOLDER/package"
-  # A target folder of its own, so that the build for Postgres $OLD stays.
-  PGRX_HOME=$FOLDER/pgrx CARGO_TARGET_DIR=$TARGET/pg$NEW nice cargo pgrx package --pg-config "$FOLDER/pg_config" \
-    --no-default-features --features "pg$NEW" --out-dir "$FOLDER/package" >"$log" 2>&1 ||
-    { cat "$log" >&2; die "the build for Postgres $NEW failed; what the compiler said is above and in $log"; }
-  say "pg_upgrade: build: done in $((SECONDS - start)) s"
-}
+# --- the extension's files ---
 
 put_files() { # put_files MAJOR PACKAGE FIND-ARGUMENTS...
   local major=$1 package=$2 file
@@ -173,7 +45,7 @@ install_old() {
   exec 9>&-
 }
 # The install script of the new build is the last to come: it must be that of this Postgres.
-install_new() { put_files "$NEW" "$FOLDER/package"; }
+install_new() { put_files "$NEW" "$FOLDER/target/package"; }
 remove_files() {
   as_root find "$SYSTEM/usr/lib/postgresql" "$SYSTEM/usr/share/postgresql" -name "$EXTENSION*" -delete
 }
@@ -363,30 +235,22 @@ at_exit() {
   local status=$?
   trap - EXIT INT TERM HUP
   set +e
-  stop_servers
+  root_stop "$SYSTEM"
   exit "$status"
 }
 
-mkdir -p "$FOLDER"
-exec 8>"$FOLDER/lock"
-flock 8
-may_be_root || left_out "it needs root, for a root folder with another Postgres in it: run it as root, or allow $(id -un) to use sudo"
-if [[ ${1:-} == --remove ]]; then
-  remove_system
-  exit
-fi
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-OUT=$FOLDER/out
+OUT=$TARGET/pg_upgrade
 rm -rf "$OUT"
 mkdir -p "$OUT"
+started=$SECONDS
+root_trixie
 trap at_exit EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
-started=$SECONDS
-make_system
-build_new
-stop_servers
+root_build "$NEW"
+root_stop "$SYSTEM"
 as_root rm -rf "$SYSTEM$WORK"
 as_root chroot "$SYSTEM" install -d -o postgres -g postgres "$WORK"
 remove_files

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Upgrades from every release: the database that is upgraded ends with the catalogue of a fresh install and with every
-# row, while others use it. Usage: test_upgrade.sh [RELEASE...]
+# row, while others use it. Usage: test_upgrade.sh [--installable] [RELEASE...]
+#   --installable   leaves out releases that this Postgres cannot install, and says so: they are older than it
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 cd "$ROOT" || exit
 
+installable=no
+[[ ${1:-} != --installable ]] || { installable=yes && shift; }
 releases=("$@")
 if [[ ${#releases[@]} -eq 0 ]]; then
   for script in sql/releases/"$EXTENSION"--*.sql; do
@@ -28,6 +31,21 @@ passed=0 failed=0
 fact() { # fact STATUS WHAT: counts, and shows what is wrong
   if [[ $1 -eq 0 ]]; then passed=$((passed + 1)); else failed=$((failed + 1)) && say "not ok $2"; fi
 }
+
+if [[ $installable == yes ]]; then
+  can=()
+  for release in "${releases[@]}"; do
+    run postgres -c "create database can template template0"
+    if run can -c "create extension $EXTENSION version '$release'" >"$OUT/can" 2>&1; then
+      can+=("$release")
+    else
+      say "upgrade: left out: $release does not install on Postgres $PG_MAJOR: $(sed -n 's/.*ERROR: *//p' "$OUT/can" | head -n 1)"
+    fi
+    run postgres -c "drop database can"
+  done
+  [[ ${#can[@]} -gt 0 ]] || { say "test-upgrade: no release installs on Postgres $PG_MAJOR" && exit; }
+  releases=("${can[@]}")
+fi
 
 # The two kinds of databases: plain, and with roles and default privileges as Supabase has them.
 database() { # database NAME KIND: prints the schema for the extension

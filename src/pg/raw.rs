@@ -72,7 +72,15 @@ pub fn now() -> Time {
 /// Keeps other extensions and users from inventing settings under the prefix.
 pub fn reserve_settings_prefix(prefix: &CStr) {
     // SAFETY: called from _PG_init with a valid C string, which Postgres copies.
-    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+    #[cfg(not(feature = "pg14"))]
+    unsafe {
+        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr())
+    }
+    // SAFETY: as above. It warns of such settings, and cannot forbid those that come later.
+    #[cfg(feature = "pg14")]
+    unsafe {
+        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr())
+    }
 }
 
 /// While it lives, statements are planned once for any argument, as nested loops over index scans.
@@ -603,11 +611,14 @@ impl RowWriter {
     /// Writes the next column, a label of the enum that is the column's type.
     pub fn label(&mut self, label: &'static str) -> &mut RowWriter {
         let datum = CString::new(label).ok().and_then(|label| {
-            // SAFETY: the descriptor is alive while the row is written, the column exists (checked by
-            // the width afterwards, and by `get`), and enum_in reads a valid C string.
+            // SAFETY: the descriptor is alive while the row is written, a column that it does not have gives
+            // InvalidOid (and is noticed by the width afterwards), and enum_in reads a valid C string.
             unsafe {
-                let attributes = (*self.descriptor).attrs.as_slice((*self.descriptor).natts as usize);
-                let enum_type = attributes.get(self.values.len())?.atttypid;
+                let column = core::ffi::c_int::try_from(self.values.len() + 1).ok()?;
+                let enum_type = pg_sys::SPI_gettypeid(self.descriptor, column);
+                if enum_type == pg_sys::InvalidOid {
+                    return None;
+                }
                 direct_function_call_as_datum(
                     pg_sys::enum_in,
                     &[Some(pg_sys::Datum::from(label.as_ptr())), Some(pg_sys::Datum::from(enum_type))],
