@@ -4,7 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 PACKAGES=(
-  build-essential clang libclang-dev pkg-config sudo perl util-linux python3-venv
+  build-essential clang libclang-dev pkg-config sudo perl util-linux python3-venv curl openssl
   "postgresql-$PG_MAJOR" "postgresql-client-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "postgresql-$PG_MAJOR-pgtap"
   "postgresql-$PG_MAJOR-cron"
 )
