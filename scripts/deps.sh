@@ -10,7 +10,7 @@ PACKAGES=(build-essential clang libclang-dev pkg-config util-linux)
 # A Postgres that is not Debian's brings its headers along.
 [[ $PG_CONFIG != */usr/lib/postgresql/$PG_MAJOR/bin/pg_config ]] ||
   PACKAGES+=("postgresql-$PG_MAJOR" "postgresql-client-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR")
-[[ $only_build == yes ]] || PACKAGES+=(sudo perl python3-venv "postgresql-$PG_MAJOR-pgtap" "postgresql-$PG_MAJOR-cron")
+[[ $only_build == yes ]] || PACKAGES+=(sudo perl python3-venv curl openssl "postgresql-$PG_MAJOR-pgtap" "postgresql-$PG_MAJOR-cron")
 
 can_build() {
   command -v clang >/dev/null && command -v cc >/dev/null && [[ -x $PG_CONFIG && -f $("$PG_CONFIG" --includedir-server)/postgres.h ]]

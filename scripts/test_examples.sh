@@ -1,28 +1,44 @@
 #!/usr/bin/env bash
-# Runs the programs of examples/ against a throwaway cluster and fakes of the providers. The Python packages that they
-# pin come from PyPI, once. PYTHON chooses the Python.
+# Runs the programs of examples/ against a throwaway cluster and fakes of the providers, two test files at a time. The
+# packages that they pin come from PyPI and npm, once. PYTHON chooses the Python.
 # Usage: test_examples.sh [NAME...]   (parts of the tests' names)
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 # shellcheck source=scripts/venv.sh
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+pg_paths
 cd "$ROOT" || exit
 
 shopt -s nullglob
 tests=(tests/examples/test_*.py)
 need_tests test-examples tests/examples "${tests[@]}"
-venv examples examples/refetch_worker/requirements.txt
+venv examples examples/requirements.txt
 
 cluster_start examples
-log=$TARGET/test-examples.log
+"$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -d postgres -f tests/examples/setup.sql >/dev/null
+logs=$TARGET/test-examples
+rm -rf "$logs"
+mkdir -p "$logs"
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$ROOT/tests/examples PATH=$PG_BIN:$PATH
+
+# One file of tests; what it says is shown when it ends, so that two at a time do not mix.
+run_file() { # run_file PYTHON LOGS FILE NAME...
+  local log status=0
+  log=$2/$(basename "$3" .py).log
+  "$1" -m unittest -v "$3" "${@:4}" >"$log" 2>&1 || status=$?
+  cat "$log"
+  return "$status"
+}
+export -f run_file
 names=()
 for name in "$@"; do names+=(-k "$name"); done
 status=0
-PYTHONDONTWRITEBYTECODE=1 "$VENV/bin/python" -m unittest discover -v -s tests/examples ${names[@]+"${names[@]}"} 2>&1 |
-  tee "$log" || status=$?
-total=$(sed -n 's/^Ran \([0-9]*\) tests\? in .*/\1/p' "$log")
-failed=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | tr -dc '0-9,' | tr ',' '+')
-total=$((${total:-0})) failed=$((${failed:-0}))
+printf '%s\0' "${tests[@]}" |
+  xargs -0 -P 2 -I {} bash -c 'run_file "$@"' run_file "$VENV/bin/python" "$logs" {} ${names[@]+"${names[@]}"} || status=1
+
+sum() { cat "$logs"/*.log | sed -n "$1" | tr -cs '0-9\n' '\n' | awk '{ n += $1 } END { print n + 0 }'; }
+total=$(sum 's/^Ran \([0-9]*\) tests\? in .*/\1/p')
+failed=$(sum 's/^FAILED (\(.*\))$/\1/p')
 # None run is a failure too: a misspelt name, or tests that could not be loaded.
 [[ $status -eq 0 && $total -gt 0 ]] || failed=$((failed > 0 ? failed : 1)) status=1
 passed=$((total > failed ? total - failed : 0))

@@ -1,13 +1,16 @@
-"""Fetches the subscriptions that billing_rpc asks for from Stripe, and has events that are due tried again.
+"""What billing_rpc leaves to a clock: events that are due are tried again, subscriptions that it asks for are fetched
+from Stripe, and, where this role may, credits that ran out are written off and old bodies of events dropped.
 
 Configured by the environment:
   DATABASE_URL     the database, as a role that is a member of billing_service
-  STRIPE_API_KEY   a restricted key that may read subscriptions is enough
+  STRIPE_API_KEY   a restricted key that may read subscriptions is enough; without one nothing is fetched
   STRIPE_API_BASE  where Stripe's API is, if not at Stripe: for tests
   POLL_SECONDS     pause between two rounds, 30 if not set
+  PURGE_AFTER      an interval such as '90 days': what is kept of events completed longer ago than that is dropped
 """
 
 import argparse
+import collections
 import logging
 import os
 import random
@@ -24,9 +27,11 @@ STRIPE_TIMEOUT_SECONDS = 20
 # The most that pending_refetches gives: what has to be set aside must not hide the others.
 MAX_REQUESTS = 1000
 MAX_EVENTS = 100
+MAX_HOUSEKEEPING = 1000
 MAX_TRIES = 5
+RETRYABLE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable)
 
-log = logging.getLogger("refetch_worker")
+log = logging.getLogger("billing_worker")
 
 
 def call(db, statement, parameters=()):
@@ -34,7 +39,7 @@ def call(db, statement, parameters=()):
     for attempt in range(1, MAX_TRIES + 1):
         try:
             return db.execute(statement, parameters).fetchall()
-        except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected) as error:
+        except RETRYABLE as error:
             if attempt == MAX_TRIES:
                 raise
             log.info("trying again after %s", error.sqlstate)
@@ -42,10 +47,11 @@ def call(db, statement, parameters=()):
 
 
 class Worker:
-    def __init__(self, database_url, stripe_client, poll_seconds):
+    def __init__(self, database_url, stripe_client, poll_seconds, purge_after=None):
         self.database_url = database_url
         self.stripe = stripe_client
         self.poll_seconds = poll_seconds
+        self.purge_after = purge_after
         self.stop = threading.Event()
         # Subscriptions that Stripe or the database refused, and the request that was answered so: they are
         # left alone until they are asked for anew.
@@ -74,8 +80,13 @@ class Worker:
             # A connection for each round: nothing to mend after one was lost. No prepared statements, so
             # that a pooler may stand in between.
             with psycopg.connect(self.database_url, autocommit=True, prepare_threshold=None) as db:
-                self.retry_events(db)
-                self.answer_requests(db)
+                done = collections.Counter()
+                self.retry_events(db, done)
+                if self.stripe:
+                    self.answer_requests(db, done)
+                self.keep_house(db, done)
+            if done:
+                log.info("round: %s", ", ".join(f"{what} {n}" for what, n in done.items()))
             return True
         except stripe.StripeError as error:
             log.error("Stripe does not answer: %s, HTTP %s, request %s; the requests stay on the queue",
@@ -84,7 +95,7 @@ class Worker:
             log.error("the database does not answer: SQLSTATE %s, %s", error.sqlstate, error)
         return False
 
-    def retry_events(self, db):
+    def retry_events(self, db, done):
         """Has everything processed that is due: recorded and failed events, and claims that ran out."""
         tried = MAX_EVENTS
         while tried >= MAX_EVENTS and not self.stop.is_set():
@@ -93,9 +104,10 @@ class Worker:
             for provider, event_id, reason, detail in outcomes:
                 level = logging.WARNING if reason == "failed" or detail == "dead" else logging.INFO
                 log.log(level, "event %s %s: %s %s", provider, event_id, reason, detail or "")
+                done[f"events {reason}"] += 1
             tried = len(outcomes)
 
-    def answer_requests(self, db):
+    def answer_requests(self, db, done):
         """Hands in the truth on every subscription that is asked for."""
         requests = call(db, "SELECT object_id, requested_at FROM pending_refetches(%s)"
                             " WHERE object_type = 'subscription'", [MAX_REQUESTS])
@@ -104,7 +116,11 @@ class Worker:
         for subscription_id, requested_at in requests:
             if self.stop.is_set():
                 return
-            if subscription_id not in self.refused and not self.answer(db, subscription_id):
+            if subscription_id in self.refused:
+                continue
+            if self.answer(db, subscription_id):
+                done["subscriptions"] += 1
+            else:
                 self.refused[subscription_id] = requested_at
 
     def answer(self, db, subscription_id):
@@ -125,25 +141,53 @@ class Worker:
         log.log(level, "%s: %s %s, %s to %s", subscription_id, reason, detail or "", before, after)
         return reason != "invalid"
 
+    def keep_house(self, db, done):
+        """Runs the operators' functions that this role was granted, a bounded part at a time."""
+        for what, function, arguments in (
+            ("accounts settled", "billing.expire_credits(integer)", [MAX_HOUSEKEEPING]),
+            ("events purged", "billing.purge_webhook_events(interval, integer)", [self.purge_after, MAX_HOUSEKEEPING]),
+        ):
+            if None in arguments or not self.may(db, function):
+                continue
+            statement = f"SELECT {function.partition('(')[0]}({', '.join(['%s'] * len(arguments))})"
+            while not self.stop.is_set():
+                [(n,)] = call(db, statement, arguments)
+                if n == 0:
+                    break
+                done[what] += n
+
+    @staticmethod
+    def may(db, function):
+        [(granted,)] = call(db, "SELECT has_schema_privilege('billing', 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')"
+                                " FROM (SELECT to_regprocedure(%s)) AS p (oid)", [function])
+        return bool(granted)
+
+
+def stripe_client(key, base):
+    if not key:
+        return None
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": base} if base else None,
+        http_client=stripe.RequestsClient(timeout=STRIPE_TIMEOUT_SECONDS),
+    )
+
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--once", action="store_true",
                         help="one round, for cron; exit status 1 if something could not be done")
     options = parser.parse_args(arguments)
-    missing = [name for name in ("DATABASE_URL", "STRIPE_API_KEY") if not os.environ.get(name)]
-    if missing:
-        parser.error("set " + " and ".join(missing))
+    if not os.environ.get("DATABASE_URL"):
+        parser.error("set DATABASE_URL")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("stripe").setLevel(logging.WARNING)
 
-    base = os.environ.get("STRIPE_API_BASE")
-    client = stripe.StripeClient(
-        os.environ["STRIPE_API_KEY"],
-        base_addresses={"api": base} if base else None,
-        http_client=stripe.RequestsClient(timeout=STRIPE_TIMEOUT_SECONDS),
-    )
-    worker = Worker(os.environ["DATABASE_URL"], client, float(os.environ.get("POLL_SECONDS") or 30))
+    client = stripe_client(os.environ.get("STRIPE_API_KEY"), os.environ.get("STRIPE_API_BASE"))
+    if client is None:
+        log.warning("STRIPE_API_KEY is not set: subscriptions are not fetched")
+    worker = Worker(os.environ["DATABASE_URL"], client, float(os.environ.get("POLL_SECONDS") or 30),
+                    os.environ.get("PURGE_AFTER") or None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop.set())
     return worker.run(options.once)
