@@ -64,7 +64,7 @@ test-pgtap: install ## roles and privileges, on plain Postgres and on a Supabase
 test-wire: install ## client programs against a real server: races, crashes, upgrades
 	@scripts/test_cargo.sh test-wire --release --manifest-path tests/wire/Cargo.toml $(TESTS)
 
-test-docs: install ## the SQL in README.md and docs/
+test-docs: install ## the SQL in README.md and docs/, what it prints, and links
 	@scripts/test_docs.sh $(TESTS)
 
 test-examples: install ## the programs in examples/, against fakes of the providers
@@ -107,6 +107,9 @@ faults: deps ## planted faults, one at a time: does its test see each? (half an 
 
 bench: install ## how fast it is, on a durable cluster
 	@scripts/bench.sh $(BENCH_ARGS)
+
+book: ## the pages of docs/ as a book, in target/book
+	@scripts/book.sh
 
 release-check: build ## say what a release of this version still needs
 	@scripts/release.sh check

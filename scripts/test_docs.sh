@@ -70,6 +70,11 @@ examples() {
   grep '^FAILED' "$log" || say "ok     the examples of $judged functions"
 }
 
+# The checks themselves: what they see.
+checks() {
+  if "$PYTHON" -m unittest discover -q -s tests/docs; then passed=$((passed + 1)); else failed=$((failed + 1)) status=1; fi
+}
+
 follow_links() {
   mapfile -t linking < <(find ./*.md docs examples tests sql fuzz -name '*.md' -type f | sed 's|^\./||' | sort)
   if "$PYTHON" tests/docs/links.py "${linking[@]}"; then passed=$((passed + 1)); else failed=$((failed + 1)) status=1; fi
@@ -84,6 +89,7 @@ if [[ $# -eq 0 && $reference == no ]]; then
   reference
   examples
   follow_links
+  checks
 fi
 record test-docs "$passed" "$failed"
 say "test-docs: $passed passed, $failed failed ($skipped blocks not run, the results of $hidden not shown)"

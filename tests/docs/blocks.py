@@ -9,6 +9,7 @@ The blocks of one file run in order, in one session of a fresh database. How a b
     sql hide=reason      what it prints is of no use to a reader
     sql error=22023      ends in that SQLSTATE, and the session goes on
     sql skip=reason      does not run
+A ```console block fenced as console recording=SCRIPT holds a command (its first line) and what SCRIPT prints.
 --accept writes the results into the files.
 """
 
@@ -28,6 +29,13 @@ VARYING = [
     ("<uuid>", re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")),
     ("<time>", re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+([+-]\d\d(:\d\d)?)?")),
     ("<interval>", re.compile(r"(-?\d+ days? )?-?\b\d\d:\d\d:\d\d\.\d+")),
+]
+# And no two recordings.
+RECORDED = [
+    ("<time>,v1=<signature>", re.compile(r"(?<=t=)\d+,v1=[0-9a-f]+")),
+    ("PostgreSQL)", re.compile(r"PostgreSQL\) [0-9.]+( \([^)]*\))?")),
+    ("in <a folder>", re.compile(r"\bin /\S+")),
+    ("version: <version>", re.compile(r"\bversion: [0-9.]+")),
 ]
 
 
@@ -104,7 +112,7 @@ def blocks(path, lines):
 
 def script(found):
     """The whole of a file for psql; marks tell afterwards what printed what."""
-    lines = []
+    lines = ["\\set SHOW_CONTEXT never"]
     for number, block in enumerate(found):
         if "skip" in block.options:
             continue
@@ -208,12 +216,14 @@ def printed(log, found):
     return answers, lines
 
 
-def judge(block, shown, state):
+def judge(block, shown, state, accept):
     """What is wrong with a block that ran, or None."""
     if "error" in block.options and state != block.options["error"]:
         return f"should end in SQLSTATE {block.options['error']}, ended in {state}"
     if "hide" in block.options:
         return "hides what it prints, and shows it" if block.result else None
+    if accept:
+        return None
     expected = block.result.text() if block.result else []
     if shown == expected:
         return "should print what the ```text block after it says, which is empty" if block.result and not shown else None
@@ -264,13 +274,53 @@ def prepare(path, database, text):
             raise Mistake(f"{path}: its database could not be made:\n{done.stdout}")
 
 
+def clean_up(database):
+    """Takes away the database of a document, and the roles that it made: all databases share them."""
+    psql("postgres", "-c", f"drop database {database}")
+    made = "select format('drop role %I', rolname) from pg_roles where oid >= 16384 and rolname !~ '^billing_' and rolname <> current_user"
+    psql("postgres", "-c", f"do $$ declare statement text; begin for statement in {made} loop execute statement; end loop; end $$")
+
+
+def write(path, lines):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines))
+
+
+def recordings(path, lines, accept):
+    """Compares what scripts print with what the document shows; answers how many did, and what is wrong."""
+    passed, broken = 0, []
+    for fence in reversed(fences(path, lines)):
+        script_ = next((word.removeprefix("recording=") for word in fence.words[1:] if word.startswith("recording=")), None)
+        if script_ is None:
+            continue
+        done = subprocess.run([script_], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if done.returncode != 0:
+            broken.append(f"FAILED {path}:{fence.first + 1} {script_} fails:\n{done.stdout}")
+            continue
+        shown = done.stdout.rstrip("\n")
+        for name, pattern in RECORDED:
+            shown = pattern.sub(name, shown)
+        shown = [line.rstrip() for line in shown.split("\n")]
+        if accept:
+            lines[fence.first + 2:fence.last] = shown
+        elif fence.lines[1:] != shown:
+            broken.append(f"FAILED {path}:{fence.first + 1} {script_} prints something else than it shows:\n" + "\n".join(
+                difflib.unified_diff(fence.lines[1:], shown, "shown", "printed", lineterm="")))
+            continue
+        passed += 1
+    return passed, broken
+
+
 def run(path, number, accept):
     """Runs one file; answers how many blocks passed, failed, were skipped and were hidden."""
     with open(path, encoding="utf-8") as file:
         lines = file.read().split("\n")
+    recorded, broken = recordings(path, lines, accept)
+    if accept and recorded:
+        write(path, lines)
     found = blocks(path, lines)
     runs = [block for block in found if "skip" not in block.options]
-    counts = [0, 0, len(found) - len(runs), sum("hide" in block.options for block in runs)]
+    counts = [recorded, len(broken), len(found) - len(runs), sum("hide" in block.options for block in runs)]
     if not runs:
         return counts
     for block in runs:
@@ -281,17 +331,15 @@ def run(path, number, accept):
     prepare(path, database, text)
 
     log = psql(database, input=text, cwd=os.environ["OUT"]).stdout
+    clean_up(database)
     answers, unfinished = printed(log, found)
     if accept:
-        new = with_results(lines, found, answers)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("\n".join(new))
-    broken = []
+        write(path, with_results(lines, found, answers))
     for index, block in enumerate(found):
         if "skip" in block.options:
             continue
         if index in answers:
-            problem = None if accept and "error" not in block.options else judge(block, *answers[index])
+            problem = judge(block, *answers[index], accept)
         elif unfinished is not None:
             problem, unfinished = "ends in an error:\n" + "\n".join(unfinished), None
         else:
