@@ -81,6 +81,7 @@ corpus: install ## deliver your own event bodies to a throwaway database: make c
 	@scripts/corpus.sh '$(DIR)'
 
 accept_privileges := pgtap.sh
+accept_examples := examples.sh
 accept: install ## make new golden results the expected ones, after showing the differences
 	@scripts/test_$(or $(accept_$(KIND)),regress.sh $(or $(KIND),regress)) --accept $(TESTS)
 

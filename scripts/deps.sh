@@ -9,6 +9,9 @@ PACKAGES=(
   "postgresql-$PG_MAJOR-cron"
 )
 
+# Node from elsewhere will do, so that no second one is installed.
+command -v node >/dev/null && command -v npm >/dev/null || PACKAGES+=(nodejs npm)
+
 apt_packages() {
   command -v dpkg-query >/dev/null || die "this is not a Debian system" \
     "Install by hand: Postgres $PG_MAJOR with its server headers, pgTAP and pg_cron, clang with libclang, a C compiler, sudo," \
