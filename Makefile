@@ -90,6 +90,7 @@ corpus: install ## deliver your own event bodies to a throwaway database: make c
 accept_privileges := pgtap.sh
 accept_docs := docs.sh
 accept_reference := docs.sh --reference
+accept_examples := examples.sh
 accept: install ## make new golden results the expected ones, after showing the differences
 	@scripts/test_$(or $(accept_$(KIND)),regress.sh $(or $(KIND),regress)) --accept $(TESTS)
 

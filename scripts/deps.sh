@@ -16,6 +16,9 @@ can_build() {
   command -v clang >/dev/null && command -v cc >/dev/null && [[ -x $PG_CONFIG && -f $("$PG_CONFIG" --includedir-server)/postgres.h ]]
 }
 
+# Node from elsewhere will do, so that no second one is installed.
+command -v node >/dev/null && command -v npm >/dev/null || PACKAGES+=(nodejs npm)
+
 apt_packages() {
   if [[ $only_build == yes ]] && ! command -v dpkg-query >/dev/null && can_build; then return; fi
   command -v dpkg-query >/dev/null || die "this is not a Debian system" \

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Runs the programs of examples/ against a throwaway cluster and fakes of the providers, two test files at a time. The
 # packages that they pin come from PyPI and npm, once. PYTHON chooses the Python.
-# Usage: test_examples.sh [NAME...]   (parts of the tests' names)
+# Usage: test_examples.sh [--accept] [NAME...]   (parts of the tests' names)
+#   --accept   makes what is generated and printed now the expected: the types of TypeScript, and psql's tour
 # shellcheck source=scripts/cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 # shellcheck source=scripts/venv.sh
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+# shellcheck source=scripts/npm.sh
+source "$(dirname "${BASH_SOURCE[0]}")/npm.sh"
 pg_paths
 cd "$ROOT" || exit
 
@@ -16,6 +19,17 @@ venv examples examples/requirements.txt
 
 cluster_start examples
 "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -d postgres -f tests/examples/setup.sql >/dev/null
+if [[ ${1:-} == --accept ]]; then
+  PGDATABASE=examples "$VENV/bin/python" examples/typescript/generate.py >"$TARGET/billing_rpc.ts"
+  "$PG_BIN/psql" -X -q -d examples -f examples/psql/tour.sql >"$TARGET/tour.txt"
+  for pair in billing_rpc.ts:examples/typescript tour.txt:tests/examples/expected; do
+    diff -u "${pair#*:}/${pair%%:*}" "$TARGET/${pair%%:*}" || cp "$TARGET/${pair%%:*}" "${pair#*:}"
+  done
+  exit 0
+fi
+npm_packages examples examples
+typescript examples tests/examples/*.ts
+export EXAMPLES_JS=$NPM/js
 logs=$TARGET/test-examples
 rm -rf "$logs"
 mkdir -p "$logs"

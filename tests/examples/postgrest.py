@@ -13,7 +13,7 @@ What it does as PostgREST 12 and later do:
 What it is not: tables and views, filters and embedding, schema cache, pool, OpenAPI, CORS; `Prefer` is ignored. It
 looks functions up anew for each request, and takes a connection for each. Not for anything but tests.
 
-With `gateway_key` it stands below /rest/v1 and wants that key in the header `apikey`, as hosted gateways do.
+With `gateway` it stands below /rest/v1 and wants a token in the header `apikey` as well, as hosted gateways do.
 """
 
 import base64
@@ -117,9 +117,9 @@ def json_body(raw):
 
 
 class Postgrest:
-    def __init__(self, database, schema="public", secret="a-secret-of-at-least-32-characters", gateway_key=None):
-        self.database, self.schema, self.secret, self.gateway_key = database, schema, secret, gateway_key
-        self.prefix = "/rest/v1" if gateway_key else ""
+    def __init__(self, database, schema="public", secret="a-secret-of-at-least-32-characters", gateway=False):
+        self.database, self.schema, self.secret, self.gateway = database, schema, secret, gateway
+        self.prefix = "/rest/v1" if gateway else ""
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -146,8 +146,10 @@ class Postgrest:
             return self.sql_error(error, claims)
 
     def routed(self, path, headers):
-        if self.gateway_key and headers.get("apikey") != self.gateway_key:
-            raise Refused(401, None, "No API key found in request")
+        if self.gateway:
+            if "apikey" not in headers:
+                raise Refused(401, None, "No API key found in request")
+            claims_of(self.secret, headers["apikey"])
         if not path.startswith(self.prefix + "/rpc/"):
             raise Refused(404, "PGRST125", "Invalid path specified in request URL")
         profile = headers.get("content-profile") or headers.get("accept-profile") or self.schema
@@ -157,7 +159,7 @@ class Postgrest:
 
     def claims(self, headers):
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or (self.gateway_key and given == self.gateway_key):
+        if scheme.lower() != "bearer":
             return {}
         return claims_of(self.secret, given.strip())
 
@@ -277,7 +279,7 @@ class Postgrest:
         status = next((STATUS_OF[code[:n]] for n in (5, 4, 3, 2) if code[:n] in STATUS_OF), 400)
         headers = {}
         if code == "42501":
-            status = 403 if (claims or {}).get("role") else 401
+            status = 403 if (claims or {}).get("role", "anon") != "anon" else 401
             headers = {} if status == 403 else {"WWW-Authenticate": "Bearer"}
         if code.startswith("PT"):
             status = int(code[2:]) if code[2:].isdigit() else 500

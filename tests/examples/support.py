@@ -4,6 +4,7 @@ scripts/test_examples.sh starts the cluster, runs setup.sql and gives PGHOST, PG
 where the compiled TypeScript is.
 """
 
+import contextlib
 import http.server
 import json
 import os
@@ -13,6 +14,8 @@ import sys
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 import psycopg
 
@@ -42,7 +45,8 @@ def serve(answer):
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
-            self.wfile.write(payload)
+            with contextlib.suppress(BrokenPipeError):  # who asked has given up
+                self.wfile.write(payload)
 
         do_GET = do_POST = respond
 
@@ -61,12 +65,14 @@ def serve(answer):
 
 
 class ExampleCase(unittest.TestCase):
-    """Every test has a database of its own, with the extension in it."""
+    """Every test has a database of its own, with the extension in it unless it names another template."""
+
+    template = "examples"
 
     def setUp(self):
         self.database = f"{type(self).__name__}_{self._testMethodName}".lower()[:63]
         with superuser("postgres") as db:
-            db.execute(f'CREATE DATABASE "{self.database}" TEMPLATE examples')
+            db.execute(f'CREATE DATABASE "{self.database}" TEMPLATE {self.template}')
         self.addCleanup(self.drop)
         self.db = superuser(self.database)
         self.addCleanup(self.db.close)
@@ -94,11 +100,11 @@ class ExampleCase(unittest.TestCase):
         self.addCleanup(close)
         return base
 
-    def start(self, *command, cwd=None, **environment):
+    def start(self, *command, cwd=None, stdin=None, **environment):
         """A program that finds this test's database, in text mode with its outputs kept apart."""
         environment = {**os.environ, "PGDATABASE": self.database, "PGUSER": "postgres", **environment}
         program = subprocess.Popen([str(part) for part in command], cwd=cwd, env=environment, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                   stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(self.end, program)
         return program
 
@@ -107,8 +113,9 @@ class ExampleCase(unittest.TestCase):
         if program.poll() is None:
             program.kill()
         program.wait()
-        for stream in (program.stdout, program.stderr):
-            stream.close()
+        for stream in (program.stdin, program.stdout, program.stderr):
+            if stream:
+                stream.close()
 
     def finish(self, program):
         """The exit status, and what was printed to either side."""
@@ -121,14 +128,27 @@ class ExampleCase(unittest.TestCase):
     def run_python(self, program, *arguments, **more):
         return self.run_program(sys.executable, EXAMPLES / program, *arguments, **more)
 
+    def compiled(self, program):
+        return pathlib.Path(os.environ["EXAMPLES_JS"]) / program
+
     def run_node(self, program, *arguments, **more):
-        return self.run_program("node", pathlib.Path(os.environ["EXAMPLES_JS"]) / program, *arguments, **more)
+        return self.run_program("node", self.compiled(program), *arguments, **more)
 
     def wait_for(self, condition, what):
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
             self.assertLess(time.monotonic(), deadline, what)
             time.sleep(0.02)
+
+    def sign_officially(self, *bodies, secret=STRIPE_SECRET, age_seconds=0):
+        """Signature headers for bodies, by Stripe's own library for Node."""
+        lines = [json.dumps({"payload": body, "secret": secret, "timestamp": int(time.time()) - age_seconds})
+                 for body in bodies]
+        signer = self.start("node", self.compiled("stripe_sign.js"), stdin=subprocess.PIPE)
+        out, err = signer.communicate("\n".join(lines), timeout=TIMEOUT_SECONDS)
+        headers = out.split()
+        self.assertEqual(len(headers), len(bodies), err)
+        return headers
 
     def sign(self, body):
         """Stripe's signature header for a body, made now."""
@@ -139,6 +159,23 @@ class ExampleCase(unittest.TestCase):
         body = json.dumps(event)
         return self.value("SELECT concat_ws(' ', reason, detail) FROM process_stripe_webhook(%s, %s)",
                           [body, self.sign(body)])
+
+
+def request(url, method="GET", body=None, headers=None):
+    """Status and body of the answer, whatever the status."""
+    asked = urllib.request.Request(url, data=body.encode() if isinstance(body, str) else body,
+                                   method=method, headers=headers or {})
+    try:
+        with urllib.request.build_opener(NoRedirect).open(asked, timeout=TIMEOUT_SECONDS) as answer:
+            return answer.status, json.loads(answer.read() or "null")
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return answer.code, json.loads(answer.read() or "null")
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
 
 
 def checkout(event_id="evt_1", session="cs_1", **more):

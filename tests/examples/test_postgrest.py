@@ -144,11 +144,13 @@ class Double(ExampleCase):
                                  (expected, code, "it failed", "a hint"))
 
     def test_a_gateway_wants_its_key(self):
-        self.api = self.postgrest(gateway_key="key")
+        self.api = self.postgrest(gateway=True)
+        key = self.api.token("anon")
         path, body = "/rest/v1/rpc/stripe_webhook", json.dumps(checkout())
         headers = {"Content-Type": "application/json", "Stripe-Signature": self.sign(body)}
         self.assertEqual(self.request("POST", path, body, headers)[0], 401)
-        self.assertEqual(self.request("POST", path, body, {**headers, "apikey": "key", "Authorization": "Bearer key"})[0], 200)
+        self.assertEqual(self.request("POST", path, body, {**headers, "apikey": "key"})[0], 401)
+        self.assertEqual(self.request("POST", path, body, {**headers, "apikey": key, "Authorization": f"Bearer {key}"})[0], 200)
 
 
 if __name__ == "__main__":
