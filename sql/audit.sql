@@ -34,11 +34,12 @@ AS $$
     UNION ALL
     -- What shows how things are, and no secret.
     SELECT 'billing_monitor', 'function', name, 'EXECUTE'
-    FROM unnest(ARRAY['billing.reconcile', 'billing.access_audit']) AS name
+    FROM unnest(ARRAY['billing.reconcile', 'billing.access_audit', 'billing.health', 'billing.metrics']) AS name
     UNION ALL
     SELECT 'billing_monitor', 'view', name, 'SELECT' FROM unnest(ARRAY[
         'billing.webhook_secret_list', 'billing.credit_totals', 'billing.event_status_counts',
-        'billing.failed_events', 'billing.stuck_events', 'billing.stripe_events'
+        'billing.failed_events', 'billing.stuck_events', 'billing.stripe_events',
+        'billing.unfinished_events', 'billing.recent_events', 'billing.customer_credits', 'billing.ledger_entries'
     ]) AS name
     UNION ALL
     SELECT 'billing_monitor', 'schema', 'billing', 'USAGE'

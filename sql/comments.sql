@@ -591,6 +591,18 @@ Example: SELECT billing.set_refetch_source('stripe.subscriptions');$$;
 
 -- Access.
 
+COMMENT ON FUNCTION billing.health() IS $$Says what needs an operator's hand: one row for each check, always all of them, in a fixed order.
+
+ok is true where there is nothing to do, and advice is null then; else advice is one sentence with the statement to run. The checks: events_due (for more than 10 minutes: no worker runs), leases_ran_out, failing_events, dead_events, both_modes, secret_missing, secret_ending (within 7 days), e2e_test_mode, webhook_mode, refetch_queue, old_payloads, sources, access, version. Settings are judged as the asking session has them. Quick however many events there are: indexes and a few rows of each type are looked at, no table is read whole. Reads only.
+
+Example: SELECT check_name, advice FROM billing.health() WHERE NOT ok;$$;
+
+COMMENT ON FUNCTION billing.metrics() IS $$Tells how things are in numbers, as one text in the form of OpenMetrics 1.0, for Prometheus.
+
+Families are named billing_rpc_...: events (unfinished ones by provider and status, counted up to 100,000), ages in seconds, credits by credit type, holds, subscriptions, customers, secrets' ends, health by check, and two counters (events and entries) that the server's statistics keep. Customers, balances and subscriptions are counted whole, events never. No personal data. Reads only.
+
+Example: SELECT billing.metrics();$$;
+
 COMMENT ON FUNCTION billing.access_audit() IS $$Lists every right beyond the intended ones, and what else has been opened since the install.
 
 problem is one of: grant_not_intended, grant_option (an intended grant that may be passed on), membership_not_intended (somebody is a member of billing_owner, or anon or authenticated of a group role that is not theirs), admin_option, group_role_is_member, role_attribute (a group role may log in, or more), owner_changed, search_path_not_pinned, row_security_off, policy_not_intended, policy_wanted, ledger_not_append_only, schema_exposed (PostgREST is told to serve schema billing), schema_open_to_all (everybody may create in the schema of the client functions). advice is the statement that mends it. Opening the webhook endpoints to anon, and members of billing_service, billing_webhook, billing_user and billing_monitor beside anon and authenticated, are the operator's to decide and not listed. Empty is good. Reads only.

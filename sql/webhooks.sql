@@ -34,6 +34,11 @@ CREATE INDEX webhook_events_waiting ON billing.webhook_events (customer_code) WH
 CREATE INDEX webhook_events_due ON billing.webhook_events (next_attempt_at)
     WHERE next_attempt_at IS NOT NULL AND payload IS NOT NULL;
 CREATE INDEX webhook_events_leases ON billing.webhook_events (lease_until) WHERE lease_until IS NOT NULL;
+-- Events that failed, also those that can only be delivered again, and dead ones (never due any more): of an event that goes well
+-- no failure is ever told, so it stays out of here too.
+CREATE INDEX webhook_events_failures ON billing.webhook_events (next_attempt_at) WHERE error_message IS NOT NULL;
+-- Events of test mode, and unsigned ones before the others: a row of live mode is in here only if nobody signed it.
+CREATE INDEX webhook_events_test ON billing.webhook_events (unsigned, received_at) WHERE NOT livemode OR unsigned;
 -- A body that is dropped must not live on in the planner's statistics, nor a claim's token be read there.
 ALTER TABLE billing.webhook_events
     ALTER COLUMN claim_token SET STATISTICS 0,
@@ -74,7 +79,7 @@ COMMENT ON COLUMN billing.allowed_accounts.account_id IS 'acct_...';
 CREATE VIEW billing.event_status_counts AS
     SELECT v.provider, v.status, pg_catalog.count(*) AS events, pg_catalog.min(v.received_at) AS first_received_at,
            pg_catalog.max(v.received_at) AS last_received_at
-    FROM billing.webhook_events v GROUP BY v.provider, v.status;
+    FROM billing.webhook_events v GROUP BY v.provider, v.status ORDER BY v.provider, v.status;
 COMMENT ON VIEW billing.event_status_counts IS 'How many events there are, by provider and status.';
 COMMENT ON COLUMN billing.event_status_counts.provider IS 'Whose events.';
 COMMENT ON COLUMN billing.event_status_counts.status IS 'recorded, processing, completed, failed or dead.';
@@ -85,7 +90,8 @@ COMMENT ON COLUMN billing.event_status_counts.last_received_at IS 'When the newe
 CREATE VIEW billing.failed_events AS
     SELECT v.provider, v.event_id, v.event_type, v.status, v.attempts, v.error_detail, v.error_message,
            v.received_at, v.next_attempt_at, v.payload IS NOT NULL AS payload_kept, v.customer_code
-    FROM billing.webhook_events v WHERE v.status IN ('failed', 'dead');
+    FROM billing.webhook_events v WHERE v.error_message IS NOT NULL AND v.status IN ('failed', 'dead')
+    ORDER BY v.received_at DESC;
 COMMENT ON VIEW billing.failed_events IS
     'Events whose processing failed: failed ones are tried again, dead ones wait for billing.revive_event or billing.dismiss_event.';
 COMMENT ON COLUMN billing.failed_events.provider IS 'Whose event.';

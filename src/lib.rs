@@ -8,6 +8,7 @@ mod charges;
 mod credits;
 mod customers;
 mod error;
+mod monitoring;
 mod packs;
 mod payments;
 mod pg;
@@ -38,6 +39,7 @@ pgrx::extension_sql_file!("../sql/plans.sql", name = "plans");
 pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
+pgrx::extension_sql_file!("../sql/monitoring.sql", name = "monitoring", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!("../sql/audit.sql", name = "audit");
 pgrx::extension_sql_file!(
     "../sql/guard.sql",
@@ -103,12 +105,15 @@ pgrx::extension_sql_file!(
         subscriptions::my_subscription,
         subscriptions::has_active_subscription,
         subscriptions::pending_refetches,
+        monitoring::health,
+        monitoring::metrics,
         "customers",
         "signatures",
         "charges",
         "credits",
         "subscriptions",
         "reconcile",
+        "monitoring",
         "audit",
         "guard",
     ]

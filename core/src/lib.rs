@@ -13,6 +13,8 @@ pub mod customers;
 pub mod interval;
 pub mod invoices;
 pub mod json;
+pub mod monitoring;
+pub mod openmetrics;
 pub mod outcome;
 pub mod packs;
 pub mod payments;

@@ -15,7 +15,7 @@ pub use raw::{
     reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
-pub use statement::{Client, Columns, Rows, Statement, read, read_latest, write};
+pub use statement::{Client, Columns, Rows, Statement, read, read_latest, survey, write};
 
 pub(crate) use row::sql_row;
 pub(crate) use statement::statements;

@@ -35,6 +35,8 @@ INSERT INTO expected VALUES
     -- access
     ('billing.current_customer_id()', 's', true, '{user}'),
     ('billing.access_audit()', 's', true, '{monitor}'),
+    ('billing.health()', 's', true, '{monitor}'),
+    ('billing.metrics()', 's', true, '{monitor}'),
     ('billing.intended_grants()', 'i', false, '{}'),
     ('billing.intended_policies()', 'i', false, '{}'),
     ('billing.present_grants()', 's', false, '{}'),
