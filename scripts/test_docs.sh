@@ -31,9 +31,11 @@ mkdir -p "$OUT"
 cluster_start docs -c wal_level=logical
 status=0 passed=0 failed=0 skipped=0 hidden=0
 
-database() { # database NAME: a fresh one with the extension
-  "$PSQL" -X -q -d postgres -c "create database $1 template template0"
-  "$PSQL" -X -q -d "$1" -c "create extension $EXTENSION"
+# The extension is created once; databases that have it are copies of this one.
+"$PSQL" -X -q -d postgres -c "create database docs_template template template0"
+"$PSQL" -X -q -d docs_template -c "create extension $EXTENSION"
+database() { # database NAME: one with the extension
+  "$PSQL" -X -q -d postgres -c "create database $1 template docs_template"
 }
 
 run_blocks() {

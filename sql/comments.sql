@@ -16,7 +16,7 @@ Example: SELECT found, kind FROM resolve_billing_user('ada@example.com');$$;
 
 COMMENT ON FUNCTION @extschema@.register_billing_user(uuid, text, bigint, text, text, text) IS $$Makes a customer known by identifiers, or adds what is new to the one whom they name.
 
-At least one identifier is needed; a provider code alone makes nobody. A further cus_... or CUS_... becomes an alias. An e-mail given together with the customer's own user_id, legacy_id or external_id replaces the old one. Failed events that wait for a code linked here are processed in the same call.
+user_id, legacy_id and external_id are the application's own ids; email is compared in lower case; stripe_customer_id is cus_..., paystack_customer_code CUS_.... At least one identifier is needed; a provider code alone makes nobody. A further code becomes an alias. An email given together with the customer's own user_id, legacy_id or external_id replaces the old one. Failed events that wait for a code linked here are processed in the same call.
 
 Answers: applied; replay (all known already); invalid with identity_conflict (the identifiers belong to different customers, or the customer has another one of that kind), unknown_user, identifier_missing or what is wrong with the form of one.
 
@@ -46,7 +46,7 @@ Example: SELECT m.reason, m.email FROM resolve_billing_user('guest@example.com')
 
 COMMENT ON FUNCTION billing.forget_customer(uuid) IS $$Takes every identifier of a customer out of the books, and keeps the books.
 
-Gone are user id, legacy id, e-mail, external id, provider codes and aliases; the codes kept with subscriptions; and of every event about the person its body, what it waits for, and a provider code as its object. Events that are not finished are dismissed with it: look at billing.failed_events first. Entries, payments and subscriptions stay, under a customer whom nothing names any more. What the application itself wrote into metadata, idempotency keys, references and branch ids is in the ledger for good: keep personal data out of them. Cancel a running subscription at the provider first: what it still sends is stored as a stranger's. Looks at every event once, which takes a while where there are millions.
+customer_id is the customer's own id, as resolve_billing_user shows it. Gone are user id, legacy id, e-mail, external id, provider codes and aliases; the codes kept with subscriptions; and of every event about the person its body, what it waits for, and a provider code as its object. Events that are not finished are dismissed with it: look at billing.failed_events first. Entries, payments and subscriptions stay, under a customer whom nothing names any more. What the application itself wrote into metadata, idempotency keys, references and branch ids is in the ledger for good: keep personal data out of them. Cancel a running subscription at the provider first: what it still sends is stored as a stranger's. Looks at every event once, which takes a while where there are millions.
 
 Answers: applied; replay (forgotten before). A customer who is not there, or was merged into another one, is refused with SQLSTATE 22023.
 
@@ -58,7 +58,7 @@ Example: SELECT f.reason FROM resolve_billing_user('cus_grace') u, billing.forge
 
 COMMENT ON FUNCTION @extschema@.apply_credit_purchase(text, bigint, text, text, bigint, text, text, timestamptz, jsonb, text) IS $$Credits a purchase, once per idempotency key and once per source.
 
-user_id is any identifier; credits is a number above zero; amount_minor is what was paid, in minor units of currency (cents), and both come together. The source is what was paid for: stripe_session_id (cs_..., short for stripe:cs_...) or source_ref (stripe:cs_..., stripe:pi_... or paystack:<reference>). With expires_at the credits make a lot of their own: burnt before those that never expire, and never available once it is over.
+user_id is any identifier; credits is a number above zero, of credit_type; idempotency_key, at most 255 bytes, names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB that the entry keeps; amount_minor is what was paid, in minor units of currency (cents), and both come together. The source is what was paid for: stripe_session_id (cs_..., short for stripe:cs_...) or source_ref (stripe:cs_..., stripe:pi_... or paystack:<reference>). With expires_at the credits make a lot of their own: burnt before those that never expire, and never available once it is over.
 
 Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); duplicate / already_credited (the source was credited by another key, call or event; the key stays free); invalid with what is wrong, idempotency_key_reused above all.
 
@@ -68,7 +68,7 @@ Example: SELECT reason, credits, balance FROM apply_credit_purchase('7', 100, 'o
 
 COMMENT ON FUNCTION @extschema@.grant_credits(text, bigint, text, text, timestamptz, integer, jsonb) IS $$Gives credits that nobody paid for, once per idempotency key.
 
-user_id is any identifier; credits is a number above zero; metadata is a JSON object of at most 16 KiB that the entry keeps. With expires_at, or a priority other than 0, the credits make a lot of their own: the lowest priority number is burnt first, then the earliest expiry; once expired, credits are never available.
+user_id is any identifier; credits is a number above zero, of credit_type; idempotency_key, at most 255 bytes, names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB that the entry keeps. With expires_at, or a priority other than 0, the credits make a lot of their own: the lowest priority number is burnt first, then the earliest expiry; once expired, credits are never available.
 
 Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); invalid with what is wrong.
 
@@ -78,7 +78,7 @@ Example: SELECT reason, balance FROM grant_credits('ada@example.com', 20, 'welco
 
 COMMENT ON FUNCTION @extschema@.spend_credits(text, bigint, text, text, jsonb) IS $$Takes credits that are available, once per idempotency key.
 
-user_id is any identifier; credits is a number above zero, and shows below zero in the answer and in the ledger. Nobody is made by spending.
+user_id is any identifier; credits is a number above zero, of credit_type, and shows below zero in the answer and in the ledger; idempotency_key, at most 255 bytes, names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB that the entry keeps. Nobody is made by spending.
 
 Answers: applied, with the entry and the balance right after it; replay (the same request again: the original's row); invalid / insufficient_credits (nothing is written and the key stays free); invalid with what else is wrong.
 
@@ -96,7 +96,7 @@ Example: SELECT balance, available FROM credit_balance('7');$$;
 
 COMMENT ON FUNCTION @extschema@.credit_history(text, integer, bigint, text) IS $$A customer's entries of one credit type, newest first.
 
-At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given: hand in the last entry_id seen to get the next page. Bad input or an unknown user gives no rows. Reads only.
+user_id is any identifier; the entries are those of credit_type. At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given: hand in the last entry_id seen to get the next page. Bad input or an unknown user gives no rows. Reads only.
 
 For: billing_service.
 
@@ -106,7 +106,7 @@ Example: SELECT entry_id, kind, credits, balance FROM credit_history('7', 10);$$
 
 COMMENT ON FUNCTION @extschema@.my_credits(text) IS $$The credits of whoever makes the request.
 
-Who that is comes from the sub of the request's JWT: a uuid is the user id, digits are the legacy id, other text is an external id where these are on. Nulls for anybody else, and for bad input; a known customer without entries has 0. Otherwise as credit_balance. Reads only.
+credit_type is the kind of credits. Who that is comes from the sub of the request's JWT: a uuid is the user id, digits are the legacy id, other text is an external id where these are on. Nulls for anybody else, and for bad input; a known customer without entries has 0. Otherwise as credit_balance. Reads only.
 
 For: billing_service, billing_user.
 
@@ -114,7 +114,7 @@ Example: SELECT balance, available FROM my_credits();$$;
 
 COMMENT ON FUNCTION @extschema@.my_credit_history(integer, bigint, text) IS $$The entries of whoever makes the request, of one credit type, newest first.
 
-At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given: hand in the last entry_id seen to get the next page. Who makes the request is told as in my_credits; no rows for anybody else, and for bad input. Reads only.
+The entries are those of credit_type. At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given: hand in the last entry_id seen to get the next page. Who makes the request is told as in my_credits; no rows for anybody else, and for bad input. Reads only.
 
 For: billing_service, billing_user.
 
@@ -122,7 +122,7 @@ Example: SELECT entry_id, kind, credits, balance FROM my_credit_history(10);$$;
 
 COMMENT ON FUNCTION @extschema@.has_credits(bigint, text) IS $$Tells whether whoever makes the request has so many credits available: for row policies.
 
-Neither held nor expired credits count. False for unknown users, and where credits is null or not above zero. Who makes the request is told as in my_credits. In a policy, write it as a subselect, so that it runs once and not for every row. Reads only, and keeps nothing back: spend_credits decides.
+credits is a number above zero, of credit_type; neither held nor expired ones count. False for unknown users, and where credits is null or not above zero. Who makes the request is told as in my_credits. In a policy, write it as a subselect, so that it runs once and not for every row. Reads only, and keeps nothing back: spend_credits decides.
 
 For: billing_service, billing_user.
 
@@ -140,7 +140,7 @@ Example: SELECT billing.current_customer_id();$$;
 
 COMMENT ON FUNCTION @extschema@.verify_stripe_signature(text, text, integer) IS $$Checks a Stripe-Signature header over a raw body, with the stored secrets.
 
-The body must be byte for byte what Stripe sent. tolerance_seconds is how far the signed time may be from now, both ways; null is billing_rpc.signature_tolerance_seconds, and 0 means zero seconds. valid is true or false, never null; signed_at is known once a signature matched. Reads only.
+payload is the raw body, byte for byte what Stripe sent; signature_header is the Stripe-Signature header. tolerance_seconds is how far the signed time may be from now, both ways; null is billing_rpc.signature_tolerance_seconds, and 0 means zero seconds. valid is true or false, never null; signed_at is known once a signature matched. Reads only.
 
 Details, in their order: secret_missing, tolerance_invalid, signature_missing, signature_malformed, signature_mismatch, signature_expired.
 
@@ -150,7 +150,7 @@ Example: SELECT valid, detail FROM verify_stripe_signature('{"id":"evt_1"}', bil
 
 COMMENT ON FUNCTION @extschema@.verify_paystack_signature(text, text) IS $$Checks an x-paystack-signature header over a raw body, with the stored secrets.
 
-The signature is the lower-case hex HMAC-SHA512 of the body. It carries no time. valid is true or false, never null. Reads only.
+payload is the raw body, byte for byte; signature is the lower-case hex HMAC-SHA512 of the body. It carries no time. valid is true or false, never null. Reads only.
 
 Details, in their order: secret_missing, signature_missing, signature_mismatch.
 
@@ -162,7 +162,7 @@ Example: SELECT valid, detail FROM verify_paystack_signature('{"event":"charge.s
 
 COMMENT ON FUNCTION @extschema@.claim_stripe_event(text, text, jsonb, integer) IS $$Asks for the right to process a Stripe event: for an application that keeps its own webhook handler.
 
-payload_summary may hold object_id and object_type; nothing else of it is kept. lease_seconds is how long the claim lasts, 1 second to 30 days; null is billing_rpc.claim_lease_seconds.
+event_id (evt_...) and event_type have at most 255 bytes. payload_summary may hold object_id and object_type; nothing else of it is kept. lease_seconds is how long the claim lasts, 1 second to 30 days; null is billing_rpc.claim_lease_seconds.
 
 Answers: applied, with a claim_token (process it, then complete_stripe_event or fail_stripe_event); replay (completed before, with its result); duplicate / in_progress (somebody holds it); duplicate / dead (failed too often); invalid with what is wrong. An event that failed, or whose lease ran out, is claimed anew with attempts one higher.
 
@@ -172,7 +172,7 @@ Example: SELECT reason, claim_token FROM claim_stripe_event('evt_1', 'invoice.pa
 
 COMMENT ON FUNCTION @extschema@.complete_stripe_event(text, uuid, jsonb) IS $$Completes a claimed Stripe event.
 
-claim_token is what the claim answered; result, at most 16 KiB, is what later claims of the event are answered.
+event_id is as it was claimed; claim_token is what the claim answered; result, at most 16 KiB, is what later claims of the event are answered.
 
 Answers: applied; replay (completed before with that token); invalid / claim_lost (the token no longer holds the event), unknown_event, claim_token_missing, result_too_large.
 
@@ -182,7 +182,7 @@ Example: SELECT reason FROM complete_stripe_event('evt_2', '00000000-0000-0000-0
 
 COMMENT ON FUNCTION @extschema@.fail_stripe_event(text, uuid, text, integer) IS $$Gives a claimed Stripe event back as failed, to be tried again.
 
-error_message is kept for operators. The next attempt is due after retry_in_seconds, 0 seconds to 30 days; null is a back-off from 5 minutes, doubling, at most 24 hours. After billing_rpc.max_attempts failures the event is dead until billing.revive_event.
+event_id is as it was claimed; claim_token is what the claim answered; error_message is kept for operators. The next attempt is due after retry_in_seconds, 0 seconds to 30 days; null is a back-off from 5 minutes, doubling, at most 24 hours. After billing_rpc.max_attempts failures the event is dead until billing.revive_event.
 
 Answers: applied, with the status (failed or dead); replay (failed before with that token); invalid / claim_lost, unknown_event, error_message_missing and the like.
 
@@ -192,7 +192,7 @@ Example: SELECT reason, status FROM fail_stripe_event('evt_3', '00000000-0000-00
 
 COMMENT ON FUNCTION @extschema@.claim_webhook_event(text, text, text, jsonb, integer) IS $$Asks for the right to process an event of any provider; otherwise as claim_stripe_event.
 
-provider is a name of at most 63 bytes; event ids are told apart per provider.
+provider is a name of at most 63 bytes; event_id and event_type have at most 255, and ids are told apart per provider. Of payload_summary only object_id and object_type are kept; lease_seconds is how long the claim lasts, 1 second to 30 days.
 
 Answers: applied, with a claim_token; replay, duplicate / in_progress, duplicate / dead; invalid with what is wrong.
 
@@ -202,7 +202,7 @@ Example: SELECT reason, claim_token FROM claim_webhook_event('github', '7f1c', '
 
 COMMENT ON FUNCTION @extschema@.complete_webhook_event(text, text, uuid, jsonb) IS $$Completes a claimed event of any provider; otherwise as complete_stripe_event.
 
-provider is as it was claimed; claim_token is what the claim answered; result, at most 16 KiB, is what later claims are answered.
+provider and event_id are as they were claimed; claim_token is what the claim answered; result, at most 16 KiB, is what later claims are answered.
 
 Answers: applied; replay; invalid with claim_lost, unknown_event, claim_token_missing or result_too_large.
 
@@ -212,7 +212,7 @@ Example: SELECT reason FROM complete_webhook_event('github', '7f1d', '00000000-0
 
 COMMENT ON FUNCTION @extschema@.fail_webhook_event(text, text, uuid, text, integer) IS $$Gives a claimed event of any provider back as failed; otherwise as fail_stripe_event.
 
-provider is as it was claimed; the next attempt is due after retry_in_seconds, 0 seconds to 30 days; null is a back-off from 5 minutes.
+provider and event_id are as they were claimed; claim_token is what the claim answered; error_message is kept for operators; the next attempt is due after retry_in_seconds, 0 seconds to 30 days; null is a back-off from 5 minutes.
 
 Answers: applied, with the status failed or dead; replay; invalid with claim_lost, unknown_event, error_message_missing and the like.
 
@@ -276,7 +276,7 @@ Example: SELECT event_id, reason, detail FROM retry_webhook_events(50);$$;
 
 COMMENT ON FUNCTION billing.dismiss_event(text, text) IS $$Completes a failed or dead event without effect: it is not tried again.
 
-For good: the event has no effect, and its deliveries answer replay from then on, with the result ignored / dismissed.
+provider and event_id are as billing.failed_events shows them. For good: the event has no effect, and its deliveries answer replay from then on, with the result ignored / dismissed.
 
 Answers: applied. No failed or dead event of that provider and id: refused with SQLSTATE 22023.
 
@@ -326,7 +326,7 @@ Example: SELECT billing.retire_webhook_secret(1, now() + interval '1 day');$$;
 
 COMMENT ON FUNCTION billing.verify_stripe_signature_with(bytea, text, text[], integer, timestamptz) IS $$Checks a Stripe-Signature header with secrets given by the caller, at a time given by the caller.
 
-For tests and tools; nothing is read or written. A null tolerance is 300 seconds, a null at is now. Otherwise as verify_stripe_signature.
+For tests and tools; nothing is read or written. payload is the raw body, signature_header the header, secrets are those to try. tolerance_seconds null is 300, at null is now. Otherwise as verify_stripe_signature.
 
 For: operators.
 
@@ -334,7 +334,7 @@ Example: SELECT valid, detail FROM billing.verify_stripe_signature_with('{}', bi
 
 COMMENT ON FUNCTION billing.verify_paystack_signature_with(bytea, text, text[]) IS $$Checks an x-paystack-signature header with secrets given by the caller.
 
-For tests and tools; nothing is read or written. Otherwise as verify_paystack_signature.
+For tests and tools; nothing is read or written. payload is the raw body, signature the header, secrets are those to try. Otherwise as verify_paystack_signature.
 
 For: operators.
 
@@ -342,7 +342,7 @@ Example: SELECT valid, detail FROM billing.verify_paystack_signature_with('{}', 
 
 COMMENT ON FUNCTION billing.sign_stripe_payload(text, text, timestamptz) IS $$Makes the Stripe-Signature header that Stripe would send: for tests and demos.
 
-A null at is now. A missing or blank secret is refused with SQLSTATE 22023.
+payload is the body, secret the whole text, whsec_ included; at is the time of signing, null is now. A missing or blank secret is refused with SQLSTATE 22023.
 
 For: operators.
 
@@ -350,7 +350,7 @@ Example: SELECT billing.sign_stripe_payload('{}', 'whsec_x', to_timestamp(170000
 
 COMMENT ON FUNCTION billing.sign_paystack_payload(text, text) IS $$Makes the x-paystack-signature header that Paystack would send: for tests and demos.
 
-A missing or blank secret is refused with SQLSTATE 22023.
+payload is the body, secret the API's secret key. A missing or blank secret is refused with SQLSTATE 22023.
 
 For: operators.
 
@@ -358,7 +358,7 @@ Example: SELECT billing.sign_paystack_payload('{}', 'sk_x');$$;
 
 COMMENT ON FUNCTION billing.revive_event(text, text) IS $$Makes a dead event due at once, with its attempts at 0.
 
-It is processed by the next retry_webhook_events, if its body is kept, or by its next delivery.
+provider and event_id are as billing.failed_events shows them. It is processed by the next retry_webhook_events, if its body is kept, or by its next delivery.
 
 Answers: applied, with the status failed. No dead event of that provider and id: refused with SQLSTATE 22023.
 
@@ -402,7 +402,7 @@ UPDATE, DELETE and TRUNCATE are refused with SQLSTATE 55000.$$;
 
 COMMENT ON FUNCTION @extschema@.credit_balance_at(text, timestamptz, text) IS $$A customer's balance at a past time.
 
-Counts every entry up to and including at; held, available and next expiry are null. Nulls for an unknown user or a null time; 0 before the first entry. Reads only.
+user_id is any identifier. Counts every entry of credit_type up to and including at; held, available and next expiry are null. Nulls for an unknown user or a null time; 0 before the first entry. Reads only.
 
 For: billing_service.
 
@@ -410,7 +410,7 @@ Example: SELECT balance FROM credit_balance_at('ada@example.com', now() - interv
 
 COMMENT ON FUNCTION @extschema@.reverse_credit_entry(bigint, text, bigint, jsonb) IS $$Undoes a purchase, grant, spend or capture, in part or (credits null) what is left of it.
 
-A purchase or grant is undone from its own lot, or from the available credits without a lot; what is missing there is not collected later but recorded as the entry's shortfall. What a spend or capture gives back returns to the lots it came from while they live.
+entry_id is the entry's number in the ledger; credits is how many to undo, above zero; idempotency_key, at most 255 bytes, names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB that the new entry keeps. A purchase or grant is undone from its own lot, or from the available credits without a lot; what is missing there is not collected later but recorded as the entry's shortfall. What a spend or capture gives back returns to the lots it came from while they live.
 
 Answers: applied; replay; invalid with unknown_entry, not_reversible, nothing_to_reverse, exceeds_entry, or what is wrong with an argument.
 
@@ -420,7 +420,7 @@ Example: SELECT reason, credits, balance FROM reverse_credit_entry(42, 'undo-42'
 
 COMMENT ON FUNCTION @extschema@.hold_credits(text, bigint, text, integer, text, jsonb) IS $$Reserves credits for a while: neither spent nor available.
 
-ttl_seconds is 1 to 31622400 (366 days); after it the hold counts for nothing, without any job having run. A replay shows the hold as it is now.
+user_id is any identifier; credits is a number above zero, of credit_type; idempotency_key, at most 255 bytes, names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB that the hold keeps. ttl_seconds is 1 to 31622400 (366 days); after it the hold counts for nothing, without any job having run. A replay shows the hold as it is now.
 
 Answers: applied; replay; invalid with insufficient_credits, ttl_seconds_invalid, or what is wrong with an argument.
 
@@ -430,6 +430,8 @@ Example: SELECT hold_id, available FROM hold_credits('ada@example.com', 10, 'ren
 
 COMMENT ON FUNCTION @extschema@.capture_hold(uuid, bigint) IS $$Spends a hold, the whole of it or (credits) a part, and releases the rest.
 
+hold_id is what hold_credits answered; credits is how many to spend, above zero and at most what is held; null is all of them.
+
 Answers: applied; replay (captured with the same credits before); invalid with hold_ended (captured otherwise, released, or run out: status tells), exceeds_hold, credits_not_positive, unknown_hold.
 
 For: billing_service.
@@ -437,6 +439,8 @@ For: billing_service.
 Example: SELECT reason, captured_credits, balance FROM capture_hold('6f1d5d3e-0000-4000-8000-000000000000', 7);$$;
 
 COMMENT ON FUNCTION @extschema@.release_hold(uuid) IS $$Ends a hold without spending: its credits are available again.
+
+hold_id is what hold_credits answered.
 
 Answers: applied; replay (released before); invalid with hold_ended (captured or run out: status tells) or unknown_hold.
 
@@ -512,7 +516,7 @@ Example: SELECT reason, status FROM start_subscription_payment('ref_1', 'ada@exa
 
 COMMENT ON FUNCTION @extschema@.verify_subscription_payment(text, text, bigint, text, timestamptz) IS $$Applies what the payment gateway says of a payment that was started.
 
-gateway_status is Paystack's: success, failed, abandoned (which is failed), anything else is still pending. Only a success needs amount_minor (minor units) and currency, which must be those of the start. paid_at null is now. The first right success marks the payment, gives each of its branches a subscription, and sets subscription_end: the plan's calendar period, in UTC, after now or after the end of what the customer has paid for that plan, whichever is later.
+reference is that of the start. gateway_status is Paystack's: success, failed, abandoned (which is failed), anything else is still pending. Only a success needs amount_minor (minor units) and currency, which must be those of the start. paid_at null is now. The first right success marks the payment, gives each of its branches a subscription, and sets subscription_end: the plan's calendar period, in UTC, after now or after the end of what the customer has paid for that plan, whichever is later.
 
 Answers: applied (success, or detail payment_failed); replay (a paid payment, whatever is said, or failed again); ignored / payment_pending; invalid with amount_mismatch, currency_mismatch, unknown_payment, or what is wrong with an argument.
 
@@ -541,7 +545,7 @@ Example: SELECT reason, status FROM apply_subscription_update('{"id": "sub_1", "
 
 COMMENT ON FUNCTION @extschema@.can_transition_subscription(text, text) IS $$Tells whether an event may change a subscription's status from one to the other.
 
-A status may stay as it is. incomplete may become trialing, active, incomplete_expired or canceled; trialing, active, past_due, unpaid and paused may become each other or canceled; nothing leaves canceled or incomplete_expired. False for names that are no status, and for null. Looks at nothing but its arguments.
+from_status and to_status are names of statuses, as Stripe has them. A status may stay as it is. incomplete may become trialing, active, incomplete_expired or canceled; trialing, active, past_due, unpaid and paused may become each other or canceled; nothing leaves canceled or incomplete_expired. False for names that are no status, and for null. Looks at nothing but its arguments.
 
 For: billing_service.
 

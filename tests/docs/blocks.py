@@ -18,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})\s*(.*?)\s*$")
 RULE = re.compile(r"^-+(\+-+)*$")
@@ -262,9 +263,8 @@ def prepare(path, database, text):
     """Makes the database of a document: with the extension, unless a block of its own creates it, and with what a page
     of that name finds there (tests/docs/setup)."""
     extension = os.environ["EXTENSION"]
-    steps = [("postgres", "-c", f"create database {database} template template0")]
-    if not re.search(rf"^\s*create extension (if not exists )?{extension}", text, re.I | re.M):
-        steps.append((database, "-c", f"create extension {extension}"))
+    creates = re.search(rf"^\s*create extension (if not exists )?{extension}", text, re.I | re.M)
+    steps = [("postgres", "-c", f"create database {database} template {'template0' if creates else 'docs_template'}")]
     setup = os.path.join("tests/docs/setup", os.path.splitext(os.path.basename(path))[0] + ".sql")
     if os.path.exists(setup):
         steps.append((database, "-f", setup))
@@ -313,6 +313,7 @@ def recordings(path, lines, accept):
 
 def run(path, number, accept):
     """Runs one file; answers how many blocks passed, failed, were skipped and were hidden."""
+    started = time.monotonic()
     with open(path, encoding="utf-8") as file:
         lines = file.read().split("\n")
     recorded, broken = recordings(path, lines, accept)
@@ -347,7 +348,7 @@ def run(path, number, accept):
         counts[1 if problem else 0] += 1
         if problem:
             broken.append(f"FAILED {block.where} {problem}")
-    print(f"{'FAILED' if broken else 'ok    '} {path:44} {len(runs):3} blocks")
+    print(f"{'FAILED' if broken else 'ok    '} {path:40} {len(runs):3} blocks {(time.monotonic() - started) * 1000:6.0f} ms")
     # What follows the first failure often follows from it.
     for problem in broken[:3]:
         print(problem)

@@ -45,6 +45,10 @@ SELECT is_empty($$ SELECT signature, paragraphs[1] FROM described WHERE paragrap
     'the first paragraph is one sentence of at most 100 characters: the summary');
 SELECT is_empty('SELECT signature FROM described WHERE coalesce(paragraphs[2], '''') !~ ''^[A-Z]?[^:]*[a-z]''',
     'a description follows');
+SELECT is_empty(
+    $$ SELECT signature, parameter FROM described d JOIN pg_proc p USING (oid), unnest(p.proargnames[1:p.pronargs]) parameter
+       WHERE parameter <> '' AND split_part(says, E'\n\nExample: ', 1) !~ ('\m' || parameter || '\M') $$,
+    'the description speaks of every parameter');
 SELECT is_empty($$ SELECT signature FROM described WHERE says ~ '[ \n\t]$|\n\n\n|\r' $$, 'no white space is left over');
 SELECT is_empty(
     $$ SELECT signature FROM described WHERE volatility = 'v' AND NOT is_trigger
