@@ -19,7 +19,7 @@ import urllib.request
 
 import psycopg
 
-from postgrest import Postgrest
+from postgrest_double import Postgrest
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -1,4 +1,4 @@
-"""The double itself, against what is known of PostgREST (see the top of postgrest.py)."""
+"""The double itself, against what is known of PostgREST (see the top of postgrest_double.py)."""
 
 import http.client
 import json
