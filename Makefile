@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 export PG_CONFIG
 
-LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-upgrade
+LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-image test-upgrade
 # Names of single tests for a layer: make test-regress TESTS='credits webhooks'
 TESTS ?=
 
@@ -70,11 +70,29 @@ test-docs: install ## the SQL in README.md and docs/, what it prints, and links
 test-examples: install ## the programs in examples/, against fakes of the providers
 	@scripts/test_examples.sh $(TESTS)
 
+test-image: install ## what the container image is built from and does at its first start; no engine is needed
+	@scripts/test_image.sh
+
 test-upgrade: install ## from every release to this: same catalogue as a fresh install, every row kept
 	@scripts/test_upgrade.sh $(TESTS)
 
 test-pg-upgrade: build ## books on Postgres 15 through pg_upgrade to Postgres 17, in a root folder of its own (needs root)
 	@scripts/pg_upgrade.sh
+
+deb: all ## a Debian package of the extension, into target/deb
+	@scripts/deb.sh
+
+test-deb: deb ## that package in a clean Debian: install, use, upgrade, remove (needs root)
+	@scripts/test_deb.sh
+
+pgxn: ## the archive for the PostgreSQL Extension Network, into target/pgxn
+	@scripts/pgxn.sh
+
+test-pgxn: pgxn ## that archive built and installed by PGXN's own client, elsewhere
+	@scripts/pgxn.sh --test
+
+matrix: install ## the extension on Postgres 14 to 18, in root folders of their own (needs root); MAJORS='17 18'
+	@scripts/matrix.sh $(MAJORS)
 
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core
@@ -128,4 +146,4 @@ clean: ## remove everything built, stopping clusters left behind
 TARGETS := $(shell sed -n 's/^\([a-z][a-z-]*\):.* \#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .PHONY: $(TARGETS)
 # Tests need more than an installation does.
-$(filter test test-% accept torture corpus bench,$(TARGETS)): deps
+$(filter test test-% accept torture corpus bench matrix,$(TARGETS)): deps

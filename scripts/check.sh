@@ -18,15 +18,20 @@ step() { # step NAME HINT COMMAND...
 
 scripts() {
   local script
-  for script in scripts/*.sh .ci/run; do bash -n "$script" || return 1; done
+  for script in scripts/*.sh .ci/run docker/initdb/*.sh examples/compose/initdb/*.sh; do bash -n "$script" || return 1; done
   if command -v shellcheck >/dev/null; then shellcheck -x -P scripts scripts/*.sh .ci/run; fi
 }
+
+dockerfile() { (source scripts/venv.sh && venv lint tests/lint/requirements.txt && "$VENV/bin/hadolint" --failure-threshold style Dockerfile); }
+archive() { python3 scripts/pgxn_meta.py META.json && python3 scripts/pgxn_meta.py --self-test >/dev/null; }
 
 # What was released stays as it was, whatever the sources become: databases out there were made by it.
 releases() { (cd sql/releases && sha256sum --quiet --strict --check SHA256SUMS && [[ $(ls ./*.sql | wc -l) -eq $(wc -l <SHA256SUMS) ]]); }
 
 step "scripts" "mend what is said above" scripts
 step "releases" "scripts of a release never change; take the change back, and write an upgrade" releases
+step "dockerfile" "mend what hadolint says above" dockerfile
+step "META.json" "mend what is said above; PGXN takes no other" archive
 step "format" "run 'cargo fmt --all'" cargo fmt --all --check
 step "sql" "mend what pgspot and squawk say above" scripts/lint_sql.sh
 step "clippy" "mend the warnings above" \

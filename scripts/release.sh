@@ -36,6 +36,9 @@ nothing_unreleased() { ! sed -n '/^## \[Unreleased\]/,/^## \[[0-9]/p' CHANGELOG.
 same_versions() { # every crate that is released carries the version
   [[ $(cargo metadata --format-version 1 --no-deps --locked | tr ',' '\n' | grep -c "^\"version\":\"$VERSION\"") -eq 2 ]]
 }
+# PGXN's description carries it twice; the control file takes Cargo's.
+same_in_archive() { [[ $(grep -c "^ *\"version\": \"$VERSION\"" META.json) -eq 2 ]] && python3 scripts/pgxn_meta.py META.json; }
+same_in_control() { grep -qx "default_version = '$VERSION'" "$BUILT/$EXTENSION.control"; }
 not_released() { ! git rev-parse -q --verify "refs/tags/v$VERSION"; }
 frozen() { [[ -f sql/releases/$EXTENSION--$VERSION.sql ]] && grep -q " $EXTENSION--$VERSION.sql$" sql/releases/SHA256SUMS; }
 frozen_way() { [[ -f sql/releases/$EXTENSION--$1--$VERSION.sql ]]; }
@@ -54,6 +57,8 @@ check() {
   say "release-check: $EXTENSION $VERSION"
   need "the version is not released yet" "Raise the version in Cargo.toml." not_released
   need "core and extension carry the version" "Run 'cargo check', and commit Cargo.lock." same_versions
+  need "META.json carries the version, and is valid" "Raise both versions in META.json; 'scripts/pgxn_meta.py META.json' says what else is wrong." same_in_archive
+  need "the control file carries the version" "Run 'make build'." same_in_control
   need "CHANGELOG.md has a dated section [$VERSION]" "Write '## [$VERSION] - $(date -u +%F)' above what is new." in_changelog
   need "CHANGELOG.md has nothing under [Unreleased]" "Move it into [$VERSION]." nothing_unreleased
   local former
@@ -69,10 +74,10 @@ check() {
   need "docs/reliability.md has figures of version $VERSION" "Run the commands of that page, and write the figures." measured
   need "nothing is left to commit" "Run 'git status'." clean
   if [[ $missing -gt 0 ]]; then
-    say "release-check: $missing missing. Then 'make check test test-long' and 'git tag v$VERSION'."
+    say "release-check: $missing missing. Then 'make check test test-long test-deb test-pgxn matrix' and 'git tag v$VERSION'."
     return 1
   fi
-  say "release-check: all is there. What is left: 'make check test test-long', then 'git tag v$VERSION'."
+  say "release-check: all is there. What is left: 'make check test test-long test-deb test-pgxn matrix', then 'git tag v$VERSION'."
 }
 
 freeze() {
