@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 export PG_CONFIG
 
-LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-upgrade
+LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-monitoring test-upgrade
 # Names of single tests for a layer: make test-regress TESTS='credits webhooks'
 TESTS ?=
 
@@ -62,6 +62,9 @@ test-docs: install ## the SQL in README.md and docs/
 
 test-examples: install ## the programs in examples/, against fakes of the providers
 	@scripts/test_examples.sh $(TESTS)
+
+test-monitoring: install ## metrics read by others' parsers; examples/monitoring and examples/psql
+	@scripts/test_monitoring.sh $(TESTS)
 
 test-upgrade: install ## from every release to this: same catalogue as a fresh install, every row kept
 	@scripts/test_upgrade.sh $(TESTS)
