@@ -66,6 +66,9 @@ test-examples: install ## the programs in examples/, against fakes of the provid
 test-monitoring: install ## metrics read by others' parsers; examples/monitoring and examples/psql
 	@scripts/test_monitoring.sh $(TESTS)
 
+test-big-monitoring: install ## health, metrics and the views on ten million events (some minutes, 6 GB); EVENTS=100000 for fewer
+	@scripts/test_big_monitoring.sh $(EVENTS)
+
 test-upgrade: install ## from every release to this: same catalogue as a fresh install, every row kept
 	@scripts/test_upgrade.sh $(TESTS)
 

@@ -78,6 +78,13 @@ def deliver(db, event, mode="process"):
     db.execute("RESET billing_rpc.webhook_mode")
 
 
+def buy(db, number, live=True):
+    session = {"id": f"cs_{number}", "object": "checkout.session", "mode": "payment", "payment_status": "paid", "amount_total": 1,
+               "currency": "eur", "metadata": {"credits": "1", "user_id": "7"}}
+    body = json.dumps({"id": f"evt_cs_{number}", "type": "checkout.session.completed", "livemode": live, "created": 1700000000, "data": {"object": session}})
+    answer(db, "SELECT reason::text FROM process_stripe_webhook(%s, billing.sign_stripe_payload(%s, 'whsec_1'))", body, body)
+
+
 def text(db):
     # What a session has done is in the server's statistics once it has been sent there.
     db.execute("SELECT pg_stat_force_next_flush()")
@@ -201,6 +208,22 @@ class Metrics(unittest.TestCase):
             last = text(db)
         for name in counters:
             self.assertGreaterEqual(of(last, name)[()], of(after, name)[()])
+
+
+class Cost(unittest.TestCase):
+    def test_a_delivery_that_goes_well_pays_nothing_for_this(self):
+        """Completing it changes no index: no column that it changes may ever stand in one."""
+        seen = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'billing.webhook_events'::regclass"
+        with connect() as db:
+            db.execute("SELECT pg_stat_force_next_flush()")
+            updated, hot = db.execute(seen).fetchone()
+            for number in range(40):
+                buy(db, number)
+            db.execute("SELECT pg_stat_force_next_flush()")
+            updated_then, hot_then = db.execute(seen).fetchone()
+        self.assertEqual(updated_then - updated, 40)
+        # All but those at the end of a page.
+        self.assertGreater(hot_then - hot, 30)
 
 
 class Queries(unittest.TestCase):
