@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 export PG_CONFIG
 
-LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-image test-upgrade
+LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-monitoring test-image test-upgrade
 # Names of single tests for a layer: make test-regress TESTS='credits webhooks'
 TESTS ?=
 
@@ -72,6 +72,12 @@ test-examples: install ## the programs in examples/, against fakes of the provid
 
 test-image: install ## what the container image is built from and does at its first start; no engine is needed
 	@scripts/test_image.sh
+
+test-monitoring: install ## metrics read by others' parsers; examples/monitoring and examples/psql
+	@scripts/test_monitoring.sh $(TESTS)
+
+test-big-monitoring: install ## health, metrics and the views on ten million events (some minutes, 6 GB); EVENTS=100000 for fewer
+	@scripts/test_big_monitoring.sh $(EVENTS)
 
 test-upgrade: install ## from every release to this: same catalogue as a fresh install, every row kept
 	@scripts/test_upgrade.sh $(TESTS)

@@ -25,6 +25,8 @@ enum Sees {
     /// What others committed until now, and what this call wrote: for writing calls, which wait for
     /// locks and must not decide by what was true before.
     Now,
+    /// The snapshot, for a look at whole tables.
+    Whole,
 }
 
 /// One SQL statement of a store.
@@ -44,7 +46,11 @@ impl Statement {
 
     /// Runs the statement.
     pub fn run<'conn>(&self, client: &Client<'conn>, arguments: &[DatumWithOid]) -> Result<Rows<'conn>> {
-        let kept = if client.sees == Sees::Now { &self.writing } else { &self.reading };
+        let kept = match client.sees {
+            Sees::Now => &self.writing,
+            Sees::Snapshot => &self.reading,
+            Sees::Whole => return Ok(Rows(client.spi.select(self.sql, None, arguments)?)),
+        };
         let plan = match kept.get() {
             Some(plan) => plan,
             None => {
@@ -59,7 +65,7 @@ impl Statement {
         let types: Vec<PgOid> = self.arguments.iter().map(|oid| PgOid::from(*oid)).collect();
         let plan = match client.sees {
             Sees::Now => client.spi.prepare_mut(self.sql, &types)?,
-            Sees::Snapshot => client.spi.prepare(self.sql, &types)?,
+            Sees::Snapshot | Sees::Whole => client.spi.prepare(self.sql, &types)?,
         };
         Ok(plan.keep())
     }
@@ -134,9 +140,10 @@ pub fn read<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
     Spi::connect(|client| body(&Client { spi: client, sees: Sees::Snapshot }))
 }
 
-/// Runs the body of a call that counts whole tables: planned by costs, as an index is no way to read all of one.
+/// Runs the body of a call that counts whole tables. An index is no way to read all of one: its statements are planned
+/// by costs, anew each time, and may be given parallel workers, which kept plans never are.
 pub fn survey<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
-    Spi::connect(|client| body(&Client { spi: client, sees: Sees::Snapshot }))
+    Spi::connect(|client| body(&Client { spi: client, sees: Sees::Whole }))
 }
 
 /// Runs a look at what is committed now, whatever the transaction's own snapshot shows.

@@ -79,6 +79,10 @@ BEGIN
         $$SELECT pg_catalog.concat_ws('/', c.balance, c.available, place.has_credits(1), billing.current_customer_id() OPERATOR(pg_catalog.=) c.customer_id,
               (SELECT pg_catalog.count(*) FROM place.my_credit_history())) FROM place.my_credits() c$$,
         $$SELECT pg_catalog.concat('problems: ', pg_catalog.string_agg(a.problem, ' ')) FROM billing.access_audit() a$$,
+        $$SELECT pg_catalog.concat_ws('/', pg_catalog.string_agg(h.check_name, ' '), (SELECT pg_catalog."substring"(m.told, 'billing_rpc_subscriptions[^#]*') FROM billing.metrics() AS m (told)))
+          FROM billing.health() h WHERE NOT h.ok$$,
+        $$SELECT pg_catalog.concat_ws('/', (SELECT pg_catalog.count(*) FROM billing.recent_events), (SELECT pg_catalog.count(*) FROM billing.unfinished_events), pg_catalog.sum(c.credits_balance))
+          FROM billing.customer_credits c$$,
         $$SELECT pg_catalog.concat_ws('/', place.can_transition_subscription('active', 'canceled'), (SELECT pg_catalog.count(*) FROM place.pending_refetches()))$$,
         $$SELECT billing.set_refetch_source('auth_like.subscriptions')::pg_catalog.text$$,
         $$SELECT billing.set_refetch_source()::pg_catalog.text$$
