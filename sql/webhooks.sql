@@ -34,6 +34,9 @@ CREATE INDEX webhook_events_waiting ON billing.webhook_events (customer_code) WH
 CREATE INDEX webhook_events_due ON billing.webhook_events (next_attempt_at)
     WHERE next_attempt_at IS NOT NULL AND payload IS NOT NULL;
 CREATE INDEX webhook_events_leases ON billing.webhook_events (lease_until) WHERE lease_until IS NOT NULL;
+-- Those that failed, by their next attempt; the dead ones have none. What goes well never enters: its message is null from
+-- beginning to end too.
+CREATE INDEX webhook_events_failures ON billing.webhook_events (next_attempt_at, received_at) WHERE error_message IS NOT NULL;
 -- A body that is dropped must not live on in the planner's statistics, nor a claim's token be read there.
 ALTER TABLE billing.webhook_events
     ALTER COLUMN claim_token SET STATISTICS 0,

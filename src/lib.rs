@@ -7,6 +7,7 @@
 mod charges;
 mod credits;
 mod customers;
+mod dashboard;
 mod error;
 mod packs;
 mod payments;
@@ -38,6 +39,7 @@ pgrx::extension_sql_file!("../sql/plans.sql", name = "plans");
 pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
+pgrx::extension_sql_file!("../sql/dashboard.sql", name = "dashboard");
 pgrx::extension_sql_file!("../sql/audit.sql", name = "audit");
 pgrx::extension_sql_file!(
     "../sql/guard.sql",
@@ -103,6 +105,7 @@ pgrx::extension_sql_file!(
         subscriptions::my_subscription,
         subscriptions::has_active_subscription,
         subscriptions::pending_refetches,
+        dashboard::billing_dashboard,
         "customers",
         "signatures",
         "charges",

@@ -304,3 +304,11 @@ BEGIN
 END
 $$;
 
+-- The dashboard.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX webhook_events_failures ON billing.webhook_events (next_attempt_at, received_at) WHERE error_message IS NOT NULL;
+CREATE DOMAIN billing."text/html" AS text;
+COMMENT ON DOMAIN billing."text/html" IS 'A page of HTML; PostgREST sends what a function returns in it as text/html.';
+CREATE FUNCTION @extschema@.billing_dashboard() RETURNS billing."text/html"
+LANGUAGE c STABLE PARALLEL UNSAFE SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'billing_dashboard_wrapper';
