@@ -64,6 +64,7 @@ fn collect(client: &Client, now: Time) -> Result<Dashboard> {
         credits: credits(client, Time::of_micros(dashboard::first_day(micros)))?,
         subscriptions: store::subscriptions(client, SUBSCRIPTIONS)?,
         entries: store::entries(client, LAST_ENTRIES)?,
+        health: store::health(client)?,
     })
 }
 

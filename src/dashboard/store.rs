@@ -1,8 +1,8 @@
 //! SQL statements of the dashboard: each reads at most so many rows, by an index, whatever there is.
 
 use billing_core::dashboard::{
-    Credits, DayOfCredits, Entry, Events, HourOfEvents, StatusOfSubscriptions, Stuck, Subscriptions, Trouble,
-    TypeOfEvents,
+    Check, Credits, DayOfCredits, Entry, Events, HourOfEvents, StatusOfSubscriptions, Stuck, Subscriptions,
+    Trouble, TypeOfEvents,
 };
 use billing_core::webhooks::Status;
 use pgrx::datum::TimestampWithTimeZone;
@@ -74,17 +74,17 @@ statements! {
              SELECT credit_type, created_at, credits FROM billing.ledger ORDER BY entry_id DESC LIMIT $2
          ), cut AS MATERIALIZED (
              SELECT pg_catalog.min(n.created_at) AS since FROM newest n HAVING pg_catalog.count(*) >= $2
+         ), sums AS MATERIALIZED (
+             SELECT n.credit_type, pg_catalog.date_trunc('day', n.created_at, 'UTC') AS day, pg_catalog.count(*) AS entries,
+                 coalesce(pg_catalog.sum(n.credits) FILTER (WHERE n.credits > 0), 0) AS added,
+                 -coalesce(pg_catalog.sum(n.credits) FILTER (WHERE n.credits < 0), 0) AS taken
+             FROM newest n WHERE n.created_at >= $1 GROUP BY 1, 2
          ), types AS MATERIALIZED (
-             SELECT n.credit_type, pg_catalog.row_number() OVER (ORDER BY pg_catalog.count(*) DESC, n.credit_type) AS place
-             FROM newest n WHERE n.created_at >= $1 GROUP BY n.credit_type
-             ORDER BY 2 LIMIT $3
+             SELECT s.credit_type, pg_catalog.row_number() OVER (ORDER BY pg_catalog.sum(s.entries) DESC, s.credit_type) AS place
+             FROM sums s GROUP BY s.credit_type ORDER BY 2 LIMIT $3
          )
-         SELECT n.credit_type, pg_catalog.date_trunc('day', n.created_at, 'UTC'),
-             coalesce(pg_catalog.sum(n.credits) FILTER (WHERE n.credits > 0), 0)::text,
-             coalesce(pg_catalog.sum(-n.credits::numeric) FILTER (WHERE n.credits < 0), 0)::text,
-             (SELECT c.since FROM cut c WHERE c.since > $1)
-         FROM newest n JOIN types t ON t.credit_type = n.credit_type
-         WHERE n.created_at >= $1 GROUP BY 1, 2, t.place ORDER BY t.place, 2";
+         SELECT s.credit_type, s.day, s.added::text, s.taken::text, (SELECT c.since FROM cut c WHERE c.since > $1)
+         FROM types t JOIN sums s ON s.credit_type = t.credit_type ORDER BY t.place, s.day";
     ENTRIES(INT4OID) =
         "SELECT entry_id, created_at, customer_id::text, kind, credits, balance_after, credit_type, source_ref
          FROM billing.ledger ORDER BY entry_id DESC LIMIT $1";
@@ -95,6 +95,9 @@ statements! {
          FROM (SELECT status, cancel_at_period_end, customer_id FROM billing.subscriptions
                ORDER BY provider, subscription_id LIMIT $1) s
          GROUP BY s.status";
+    // The function may be of a later step of an upgrade than this library; where it is not, there is nothing to show.
+    HAS_HEALTH() = "SELECT pg_catalog.to_regprocedure('billing.health()') IS NOT NULL";
+    HEALTH() = "SELECT check_name, ok, advice FROM billing.health()";
     HEADERS() = "SELECT pg_catalog.current_setting('response.headers', true)";
     SET_HEADERS(TEXTOID) = "SELECT pg_catalog.set_config('response.headers', $1, true)";
 }
@@ -241,6 +244,17 @@ pub fn subscriptions(client: &Client, max_rows: i32) -> Result<Subscriptions> {
     })?;
     let counted: i64 = statuses.iter().map(|row| row.subscriptions).sum();
     Ok(Subscriptions { statuses, more: counted >= max_rows.into() })
+}
+
+/// The checks of `billing.health()`; none where there is no such function.
+pub fn health(client: &Client) -> Result<Vec<Check>> {
+    let exists = HAS_HEALTH.with(|s| s.run(client, &[]))?.first(|row| row.get(1))?.unwrap_or(false);
+    if !exists {
+        return Ok(Vec::new());
+    }
+    HEALTH.with(|s| s.run(client, &[]))?.all(|row| {
+        Ok(Check { name: row.get(1)?, ok: row.get(2)?, advice: row.maybe(3)?.unwrap_or_default() })
+    })
 }
 
 /// What PostgREST has been told so far to send as headers.

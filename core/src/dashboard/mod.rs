@@ -10,6 +10,7 @@ mod chart;
 mod credits;
 mod events;
 mod figures;
+mod health;
 mod html;
 mod page;
 mod subscriptions;
@@ -65,6 +66,8 @@ pub struct Dashboard {
     pub subscriptions: Subscriptions,
     /// The last entries of the ledger, the latest first.
     pub entries: Vec<Entry>,
+    /// What was checked; none where nothing is.
+    pub health: Vec<Check>,
 }
 
 /// Rows, as far as a bound; whether there are more.
@@ -239,6 +242,17 @@ pub struct Entry {
     pub credit_type: String,
     /// The business fact.
     pub source_ref: Option<String>,
+}
+
+/// One thing that `billing.health()` checked.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// Whether all is well with it.
+    pub ok: bool,
+    /// What to do.
+    pub advice: String,
 }
 
 #[cfg(test)]

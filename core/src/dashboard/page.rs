@@ -2,7 +2,7 @@
 
 use super::figures::{Civil, counted, number, percent, time};
 use super::html::Html;
-use super::{Count, Dashboard, credits, events, subscriptions, troubles};
+use super::{Count, Dashboard, credits, events, health, subscriptions, troubles};
 use crate::credits::account::Micros;
 use crate::json;
 use crate::webhooks::Status;
@@ -54,13 +54,14 @@ fn write_head(html: &mut Html, data: &Dashboard) {
     html.style(include_str!("page.css"));
 }
 
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("#failures", "Failures"),
     ("#stuck", "Stuck"),
     ("#events", "Events"),
     ("#credits", "Credits"),
     ("#subscriptions", "Subscriptions"),
     ("#ledger", "Ledger"),
+    ("#health", "Health"),
 ];
 
 fn write_body(html: &mut Html, data: &Dashboard) {
@@ -76,7 +77,9 @@ fn write_body(html: &mut Html, data: &Dashboard) {
         });
         html.element("nav", &[("aria-label", "Sections")], |html| {
             html.element("ul", &[], |html| {
-                for (target, name) in SECTIONS {
+                let shown =
+                    SECTIONS.iter().filter(|(target, _)| *target != "#health" || !data.health.is_empty());
+                for (target, name) in shown {
                     html.element("li", &[], |html| {
                         html.words("a", &[("href", target)], name);
                     });
@@ -93,6 +96,7 @@ fn write_body(html: &mut Html, data: &Dashboard) {
         credits::write(html, data);
         subscriptions::write(html, data);
         credits::write_entries(html, data);
+        health::write(html, data);
     });
     html.element("footer", &[], |html| {
         html.words("p", &[], "From billing_rpc, in one query each of what is newest; times are UTC. The views of schema billing count everything.");
@@ -115,6 +119,11 @@ fn problems(data: &Dashboard) -> Vec<(&'static str, String)> {
         if count.counted > 0 {
             problems.push((target, told(count, one, several)));
         }
+    }
+    let failed = data.health.iter().filter(|check| !check.ok).count();
+    if failed > 0 {
+        let failed = i128::try_from(failed).unwrap_or(0);
+        problems.push(("#health", counted(failed, "check is not well", "checks are not well")));
     }
     problems
 }

@@ -129,6 +129,10 @@ fn full(text: &str) -> Dashboard {
             credit_type: text(),
             source_ref: Some(text()),
         }],
+        health: vec![
+            Check { name: text(), ok: true, advice: text() },
+            Check { name: text(), ok: false, advice: text() },
+        ],
     }
 }
 
@@ -283,15 +287,20 @@ fn an_empty_page_says_what_comes_next() {
 
 #[test]
 fn what_wants_attention_comes_first() {
-    let data = Dashboard { failed: Bounded::default(), ran_out: Bounded::default(), ..full("x") };
+    let checks = vec![Check { ok: true, ..Check::default() }, Check::default()];
+    let data =
+        Dashboard { failed: Bounded::default(), ran_out: Bounded::default(), health: checks, ..full("x") };
     let html = page(&data);
-    assert_eq!(texts(&html, "title")[0], "(2) Billing");
+    assert_eq!(texts(&html, "title")[0], "(3) Billing");
     assert_eq!(texts(&html, "h2")[0], "Needs attention");
     let items = texts(&html, "li");
     assert!(items.contains(&"at least 2 events are dead".to_owned()), "{items:?}");
     assert!(items.contains(&"at least 1 event is overdue".to_owned()), "{items:?}");
 
-    let calm = Dashboard { dead: Bounded::default(), overdue: Bounded::default(), ..data };
+    assert!(items.contains(&"1 check is not well".to_owned()), "{items:?}");
+
+    let calm =
+        Dashboard { dead: Bounded::default(), overdue: Bounded::default(), health: Vec::new(), ..data };
     assert_eq!(texts(&page(&calm), "h2")[0], "All is well");
 }
 
