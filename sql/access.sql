@@ -38,7 +38,7 @@ BEGIN
             FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'v', 'S')
             UNION ALL
             SELECT t.tableoid, t.oid, 'TYPE', t.oid::pg_catalog.regtype::text, t.typacl
-            FROM pg_catalog.pg_type t WHERE t.typtype IN ('c', 'e')
+            FROM pg_catalog.pg_type t WHERE t.typtype IN ('c', 'd', 'e')
             UNION ALL
             SELECT n.tableoid, n.oid, 'SCHEMA', n.nspname::text, n.nspacl FROM pg_catalog.pg_namespace n
         ) o ON o.classid = d.classid AND o.objid = d.objid

@@ -34,7 +34,7 @@ AS $$
     UNION ALL
     -- What shows how things are, and no secret.
     SELECT 'billing_monitor', 'function', name, 'EXECUTE'
-    FROM unnest(ARRAY['billing.reconcile', 'billing.access_audit', 'billing.health', 'billing.metrics']) AS name
+    FROM unnest(ARRAY['billing.reconcile', 'billing.access_audit', 'billing.health', 'billing.metrics', 'billing_dashboard']) AS name
     UNION ALL
     SELECT 'billing_monitor', 'view', name, 'SELECT' FROM unnest(ARRAY[
         'billing.webhook_secret_list', 'billing.credit_totals', 'billing.event_status_counts',

@@ -43,7 +43,8 @@ DECLARE
         'process_stripe_webhook', 'process_paystack_webhook', 'stripe_webhook', 'paystack_webhook',
         'retry_webhook_events',
         'apply_subscription_update', 'can_transition_subscription', 'subscription_status', 'pending_refetches',
-        'my_subscription', 'has_active_subscription', 'my_credits', 'my_credit_history', 'has_credits'
+        'my_subscription', 'has_active_subscription', 'my_credits', 'my_credit_history', 'has_credits',
+        'billing_dashboard'
     ];
     target CONSTANT pg_catalog.oid := '@extschema@'::pg_catalog.regnamespace;
 BEGIN

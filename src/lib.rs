@@ -7,6 +7,7 @@
 mod charges;
 mod credits;
 mod customers;
+mod dashboard;
 mod error;
 mod monitoring;
 mod packs;
@@ -40,6 +41,7 @@ pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = [
 pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!("../sql/monitoring.sql", name = "monitoring", requires = ["credits", "webhooks"]);
+pgrx::extension_sql_file!("../sql/dashboard.sql", name = "dashboard");
 pgrx::extension_sql_file!("../sql/audit.sql", name = "audit");
 pgrx::extension_sql_file!(
     "../sql/guard.sql",
@@ -107,6 +109,7 @@ pgrx::extension_sql_file!(
         subscriptions::pending_refetches,
         monitoring::health,
         monitoring::metrics,
+        dashboard::billing_dashboard,
         "customers",
         "signatures",
         "charges",

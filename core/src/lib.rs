@@ -10,6 +10,7 @@ pub mod charges;
 pub mod checkout;
 pub mod credits;
 pub mod customers;
+pub mod dashboard;
 pub mod interval;
 pub mod invoices;
 pub mod json;

@@ -307,7 +307,7 @@ $$;
 -- Monitoring: failures, events of test mode and unsigned ones are found by index; views for people; health and metrics. The
 -- indexes are empty of what goes well in live mode, and take one look at the table.
 -- squawk-ignore require-concurrent-index-creation
-CREATE INDEX webhook_events_failures ON billing.webhook_events (next_attempt_at) WHERE error_message IS NOT NULL;
+CREATE INDEX webhook_events_failures ON billing.webhook_events (next_attempt_at, received_at) WHERE error_message IS NOT NULL;
 -- squawk-ignore require-concurrent-index-creation
 CREATE INDEX webhook_events_test ON billing.webhook_events (unsigned, received_at) WHERE NOT livemode OR unsigned;
 CREATE OR REPLACE VIEW billing.event_status_counts AS
@@ -419,3 +419,9 @@ LANGUAGE c STRICT STABLE SECURITY DEFINER PARALLEL RESTRICTED
 SET search_path TO pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'metrics_wrapper';
 
+-- The dashboard.
+CREATE DOMAIN billing."text/html" AS text;
+COMMENT ON DOMAIN billing."text/html" IS 'A page of HTML; PostgREST sends what a function returns in it as text/html.';
+CREATE FUNCTION @extschema@.billing_dashboard() RETURNS billing."text/html"
+LANGUAGE c STABLE PARALLEL UNSAFE SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'billing_dashboard_wrapper';

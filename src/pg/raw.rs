@@ -86,9 +86,9 @@ pub fn reserve_settings_prefix(prefix: &CStr) {
 /// While it lives, statements are planned once for any argument, as nested loops over index scans.
 ///
 /// A plan kept since a table was empty would else stay a scan of the whole table or index until the next
-/// analyze. The planner's own variables are set, not the settings behind them: that costs nothing per call.
+/// analyze. Nor are they compiled, which costs more than any of them takes. The planner's own variables are set, not the settings behind them: that costs nothing per call.
 pub struct IndexPlans {
-    switches: [bool; 5],
+    switches: [bool; 6],
     plan_cache_mode: core::ffi::c_int,
 }
 
@@ -104,15 +104,16 @@ impl IndexPlans {
                     pg_sys::enable_hashjoin,
                     pg_sys::enable_mergejoin,
                     pg_sys::enable_material,
+                    pg_sys::jit_enabled,
                 ],
                 plan_cache_mode: pg_sys::plan_cache_mode,
             };
-            IndexPlans::set([false; 5], pg_sys::PlanCacheMode::PLAN_CACHE_MODE_FORCE_GENERIC_PLAN as _);
+            IndexPlans::set([false; 6], pg_sys::PlanCacheMode::PLAN_CACHE_MODE_FORCE_GENERIC_PLAN as _);
             before
         }
     }
 
-    unsafe fn set(switches: [bool; 5], plan_cache_mode: core::ffi::c_int) {
+    unsafe fn set(switches: [bool; 6], plan_cache_mode: core::ffi::c_int) {
         // SAFETY: as above.
         unsafe {
             [
@@ -121,6 +122,7 @@ impl IndexPlans {
                 pg_sys::enable_hashjoin,
                 pg_sys::enable_mergejoin,
                 pg_sys::enable_material,
+                pg_sys::jit_enabled,
             ] = switches;
             pg_sys::plan_cache_mode = plan_cache_mode;
         }
