@@ -4,6 +4,7 @@
 //! `<noun>/store.rs`; what they decide is in the crate `billing_core`, what touches Postgres below
 //! SPI in `pg/`.
 
+mod adoption;
 mod charges;
 mod credits;
 mod customers;
@@ -38,6 +39,7 @@ pgrx::extension_sql_file!("../sql/plans.sql", name = "plans");
 pgrx::extension_sql_file!("../sql/payments.sql", name = "payments", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", requires = ["customers"]);
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
+pgrx::extension_sql_file!("../sql/adoption.sql", name = "adoption", requires = ["customers", "credits"]);
 pgrx::extension_sql_file!("../sql/audit.sql", name = "audit");
 pgrx::extension_sql_file!(
     "../sql/guard.sql",
@@ -103,12 +105,18 @@ pgrx::extension_sql_file!(
         subscriptions::my_subscription,
         subscriptions::has_active_subscription,
         subscriptions::pending_refetches,
+        adoption::adoption_target,
+        adoption::adoption_source,
+        adoption::adopt_balance_rows,
+        adoption::adopt_event_rows,
+        adoption::adopt_source_rows,
         "customers",
         "signatures",
         "charges",
         "credits",
         "subscriptions",
         "reconcile",
+        "adoption",
         "audit",
         "guard",
     ]
