@@ -4,6 +4,7 @@
 //! `<noun>/store.rs`; what they decide is in the crate `billing_core`, what touches Postgres below
 //! SPI in `pg/`.
 
+mod adoption;
 mod charges;
 mod credits;
 mod customers;
@@ -42,6 +43,7 @@ pgrx::extension_sql_file!("../sql/subscriptions.sql", name = "subscriptions", re
 pgrx::extension_sql_file!("../sql/reconcile.sql", name = "reconcile", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!("../sql/monitoring.sql", name = "monitoring", requires = ["credits", "webhooks"]);
 pgrx::extension_sql_file!("../sql/dashboard.sql", name = "dashboard");
+pgrx::extension_sql_file!("../sql/adoption.sql", name = "adoption", requires = ["customers", "credits"]);
 pgrx::extension_sql_file!("../sql/audit.sql", name = "audit");
 pgrx::extension_sql_file!(
     "../sql/guard.sql",
@@ -110,6 +112,11 @@ pgrx::extension_sql_file!(
         monitoring::health,
         monitoring::metrics,
         dashboard::billing_dashboard,
+        adoption::adoption_target,
+        adoption::adoption_source,
+        adoption::adopt_balance_rows,
+        adoption::adopt_event_rows,
+        adoption::adopt_source_rows,
         "customers",
         "signatures",
         "charges",
@@ -117,6 +124,7 @@ pgrx::extension_sql_file!(
         "subscriptions",
         "reconcile",
         "monitoring",
+        "adoption",
         "audit",
         "guard",
     ]

@@ -6,6 +6,7 @@
 //! pure function that a plain `cargo test` can try.
 #![forbid(unsafe_code)]
 
+pub mod adoption;
 pub mod charges;
 pub mod checkout;
 pub mod credits;

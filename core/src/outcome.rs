@@ -162,6 +162,7 @@ details! {
     Dead = "dead", "The event failed too often and waits for billing.revive_event.";
     LeaseRanOut = "lease_ran_out", "The claim ran out, and no attempt was left.";
     Dismissed = "dismissed", "An operator dismissed the event.";
+    Adopted = "adopted", "The event was processed before billing.adopt_stripe_events took it over.";
     MaxEventsInvalid = "max_events_invalid", "max_events is a number above zero.";
     // signatures
     SecretMissing = "secret_missing", "No valid webhook secret is stored for the provider.";

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use billing_core::credits::account::{Lot, Part, WriteOff};
 use billing_core::credits::batch::{Operation, parse};
 use billing_core::credits::{EntryKind, Request, expiry_fingerprint, expiry_key, gate};
-use billing_core::customers::{Identifier, Uuid};
+use billing_core::customers::Uuid;
 use billing_core::outcome::{Detail, Reason, Refusal, invalid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -113,17 +113,8 @@ fn one_by_one(client: &Client, requests: &[Parsed]) -> Result<Vec<CreditOutcome>
 /// A key or source of the batch was used by somebody else meanwhile.
 struct Rival;
 
-/// The identifier as bytes that sort and compare as the identifier does.
 fn name(request: &Request) -> Vec<u8> {
-    let (kind, bytes): (u8, &[u8]) = match &request.user {
-        Identifier::StripeCustomer(code) => (0, code.as_bytes()),
-        Identifier::PaystackCustomer(code) => (1, code.as_bytes()),
-        Identifier::UserId(id) => (2, id),
-        Identifier::LegacyId(id) => (3, &id.to_be_bytes()),
-        Identifier::Email(email) => (4, email.as_bytes()),
-        Identifier::External(id) => (5, id.as_bytes()),
-    };
-    [&[kind], bytes].concat()
+    customers::name(&request.user)
 }
 
 /// The charges behind the operations, locked.

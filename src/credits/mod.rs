@@ -22,11 +22,13 @@ mod expiry;
 mod holds;
 mod ledger;
 mod merge;
+mod opening;
 mod reversals;
 mod store;
 
 use ledger::Locked;
 pub use merge::{merge, prepare_merge};
+pub use opening::{adopt_sources, open_balances, openings};
 pub use reversals::undo;
 use store::{AccountKey, Entry, HistoryEntry, Keyed, NewEntry};
 pub use store::{Origin, credit_types};

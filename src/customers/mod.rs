@@ -1,5 +1,7 @@
 //! People: SQL entry points, and how identifiers become customers.
 
+use std::collections::HashMap;
+
 use billing_core::customers::{
     Amendment, Identifier, ProviderCode, RawRegistration, Registration, RegistrationPlan, Uuid, jwt_subject,
     plan_registration,
@@ -218,6 +220,64 @@ pub fn find_or_make(client: &Client, person: &Person) -> Result<Option<(Uuid, bo
         }
     }
     Err(Error::BrokenInvariant)
+}
+
+/// The identifier as bytes that sort and compare as the identifier does: who makes several customers makes
+/// them in this order.
+pub fn name(identifier: &Identifier) -> Vec<u8> {
+    let (kind, bytes): (u8, &[u8]) = match identifier {
+        Identifier::StripeCustomer(code) => (0, code.as_bytes()),
+        Identifier::PaystackCustomer(code) => (1, code.as_bytes()),
+        Identifier::UserId(id) => (2, id),
+        Identifier::LegacyId(id) => (3, &id.to_be_bytes()),
+        Identifier::Email(email) => (4, email.as_bytes()),
+        Identifier::External(id) => (5, id.as_bytes()),
+    };
+    [&[kind], bytes].concat()
+}
+
+/// The name of somebody who is known by one identifier.
+fn only_name(person: &Registration) -> Vec<u8> {
+    let email = person.email.clone().map(Identifier::Email);
+    own_ids(person).first().or(email.as_ref()).map(name).unwrap_or_default()
+}
+
+/// The customers of people who are known by one identifier each; who is missing is made. None for whom a
+/// rival takes away at this very moment.
+pub fn find_or_make_all(client: &Client, people: &[Registration]) -> Result<Vec<Option<Uuid>>> {
+    let mut names: Vec<(Vec<u8>, &Registration)> =
+        people.iter().map(|person| (only_name(person), person)).collect();
+    names.sort_by(|one, other| one.0.cmp(&other.0));
+    names.dedup_by(|one, other| one.0 == other.0);
+    let mut customers = HashMap::with_capacity(names.len());
+    for chunk in names.chunks(PEOPLE_PER_STATEMENT) {
+        let people: Vec<&Registration> = chunk.iter().map(|(_, person)| *person).collect();
+        for (customer_id, known) in store::insert_all(client, &people)? {
+            customers.insert(only_name(&known), customer_id);
+        }
+        for (name, person) in chunk {
+            if !customers.contains_key(name)
+                && let Some(owner) = store::owners(client, person)?.first()
+            {
+                customers.insert(name.clone(), owner.customer_id);
+            }
+        }
+        pgrx::check_for_interrupts!();
+    }
+    Ok(people.iter().map(|person| customers.get(&only_name(person)).copied()).collect())
+}
+
+/// Bounds the memory of one statement's arguments.
+const PEOPLE_PER_STATEMENT: usize = 10_000;
+
+/// Makes a customer whom nothing names or will name, once.
+pub fn make_nobody(client: &Client, customer_id: Uuid) -> Result<()> {
+    store::insert_nobody(client, customer_id)
+}
+
+/// The customer, and all who were merged into it.
+pub fn family(client: &Client, customer_id: Uuid) -> Result<Vec<Uuid>> {
+    store::mend::family(client, customer_id)
 }
 
 /// How often a decision is taken anew because a rival was faster; each round sees what the rival

@@ -45,6 +45,18 @@ statements! {
              (user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id)
          VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT DO NOTHING RETURNING customer_id";
+    INSERT_ALL(UUIDARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID) =
+        "INSERT INTO billing.customers (user_id, legacy_id, email, external_id)
+         SELECT p.user_id, p.legacy_id, p.email, p.external_id
+         FROM ROWS FROM (
+             pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)
+         ) WITH ORDINALITY AS p (user_id, legacy_id, email, external_id, place)
+         ORDER BY p.place
+         ON CONFLICT DO NOTHING
+         RETURNING customer_id, user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id";
+    INSERT_NOBODY(UUIDOID) =
+        "INSERT INTO billing.customers (customer_id, forgotten_at) VALUES ($1, pg_catalog.clock_timestamp())
+         ON CONFLICT DO NOTHING";
     DELETE(UUIDOID) = "DELETE FROM billing.customers WHERE customer_id = $1";
     AMEND(UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
         "UPDATE billing.customers SET
@@ -163,6 +175,24 @@ pub fn claim(client: &Client, identifiers: &Registration) -> Result<Option<Uuid>
         discard(client, customer_id)?;
     }
     Ok(free.then_some(customer_id))
+}
+
+/// Makes customers of people without provider codes, in the order given; those whom nobody was before.
+pub fn insert_all(client: &Client, people: &[&Registration]) -> Result<Vec<(Uuid, Registration)>> {
+    let user_ids: Vec<_> = people.iter().map(|person| person.user_id.map(PgUuid::from_bytes)).collect();
+    let legacy_ids: Vec<_> = people.iter().map(|person| person.legacy_id).collect();
+    let emails: Vec<_> = people.iter().map(|person| person.email.clone()).collect();
+    let external_ids: Vec<_> = people.iter().map(|person| person.external_id.clone()).collect();
+    let arguments = [user_ids.into(), legacy_ids.into(), emails.into(), external_ids.into()];
+    INSERT_ALL
+        .with(|s| s.run(client, &arguments))?
+        .all(|row| Ok((*row.get::<PgUuid>(1)?.as_bytes(), registration(row)?)))
+}
+
+/// Makes a customer without identifiers, marked as forgotten: none is ever added. Nothing if it is there.
+pub fn insert_nobody(client: &Client, customer_id: Uuid) -> Result<()> {
+    INSERT_NOBODY.with(|s| s.run(client, &[PgUuid::from_bytes(customer_id).into()]))?;
+    Ok(())
 }
 
 fn add_alias(client: &Client, customer_id: Uuid, code: &str) -> Result<bool> {

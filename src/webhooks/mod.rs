@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 use crate::error::{Error, Result};
 use crate::pg::{self, Client, JsonArgument, JsonbArgument, Row, RowWriter};
 
+mod adoption;
 mod checkout;
 mod claims;
 mod delivery;
@@ -22,6 +23,7 @@ mod refunds;
 mod retries;
 mod store;
 
+pub use adoption::{OldEvent, adopt};
 use delivery::Delivery;
 pub use retries::process_waiting;
 use store::EventKey;

@@ -1,5 +1,7 @@
 //! SQL statements on webhook events and allowed accounts.
 
+use std::collections::{HashMap, HashSet};
+
 use billing_core::customers::Uuid;
 use billing_core::customers::mend::Traces;
 use billing_core::outcome::Detail;
@@ -71,6 +73,28 @@ statements! {
              payload = CASE WHEN $5 THEN payload END
          WHERE provider = $1 AND event_id = $2 AND status IN ('failed', 'dead')
          RETURNING event_type, attempts";
+    // One look per event: a join, planned while the table is empty, would go through all events for each.
+    STATES(TEXTARRAYOID, TIMESTAMPTZOID) =
+        "SELECT e.event_id, v.status = 'processing' AND v.lease_until > $2, v.status = 'completed'
+         FROM pg_catalog.unnest($1) AS e (event_id), LATERAL (
+             SELECT w.status, w.lease_until FROM billing.webhook_events w
+             WHERE w.provider = 'stripe' AND w.event_id = e.event_id LIMIT 1) AS v";
+    // Who still works on one by a lease that ran out has lost its claim.
+    ADOPT(TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, JSONBOID, BOOLOID) =
+        "INSERT INTO billing.webhook_events AS v
+             (provider, event_id, event_type, status, attempts, received_at, processed_at, payload_summary, result)
+         SELECT 'stripe', e.event_id, e.event_type, 'completed', 0, e.at, e.at, e.summary::pg_catalog.jsonb, $6
+         FROM ROWS FROM (
+             pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)
+         ) WITH ORDINALITY AS e (event_id, event_type, summary, at, place)
+         ORDER BY e.place
+         ON CONFLICT (provider, event_id) DO UPDATE
+         SET status = 'completed', processed_at = excluded.processed_at, result = excluded.result, claim_token = NULL,
+             lease_until = NULL, next_attempt_at = NULL, customer_code = NULL, error_detail = NULL, error_message = NULL,
+             payload = CASE WHEN $7 THEN v.payload END
+         WHERE v.status IN ('recorded', 'failed', 'dead')
+             OR v.status = 'processing' AND (v.lease_until IS NULL OR v.lease_until <= $5)
+         RETURNING event_id";
     // Looks at every event, for no index knows what a body says. $1: the provider codes, $2: identifiers as
     // a body has them, in lower case, $3: a legacy id where a body names its user, $4: the customers, $5: identifiers
     // without quotes, for messages; $6: the result of what is dismissed; $7: the codes as a body has them, as they are written.
@@ -437,4 +461,37 @@ pub fn request_headers(client: &Client) -> Result<Option<String>> {
 pub fn set_response_status(client: &Client, status: &str) -> Result<()> {
     RESPONSE_STATUS.with(|s| s.run(client, &[status.into()]))?;
     Ok(())
+}
+
+/// How Stripe's events stand, of those that are there: whether a live lease holds one, whether it is completed.
+pub fn states(client: &Client, event_ids: Vec<String>, now: Time) -> Result<HashMap<String, (bool, bool)>> {
+    let arguments = [event_ids.into(), now.timestamp().into()];
+    let rows = STATES.with(|s| s.run(client, &arguments))?;
+    let rows = rows.all(|row| Ok((row.get(1)?, (row.maybe(2)?.unwrap_or(false), row.get(3)?))))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Completes Stripe's events as of those times, whether they are here or not, unless they are completed or a
+/// live lease holds them; which.
+pub fn adopt(
+    client: &Client,
+    events: &[(Summary, Time)],
+    now: Time,
+    result: &str,
+    keep_payload: bool,
+) -> Result<HashSet<String>> {
+    let ids: Vec<String> = events.iter().map(|(summary, _)| summary.id.clone()).collect();
+    let types: Vec<String> = events.iter().map(|(summary, _)| summary.event_type.clone()).collect();
+    let summaries: Vec<String> = events.iter().map(|(summary, _)| summary.to_json()).collect();
+    let times: Vec<_> = events.iter().map(|(_, at)| at.timestamp()).collect();
+    let arguments = [
+        ids.into(),
+        types.into(),
+        summaries.into(),
+        times.into(),
+        now.timestamp().into(),
+        pg::jsonb(result).into(),
+        keep_payload.into(),
+    ];
+    Ok(ADOPT.with(|s| s.run(client, &arguments))?.all(|row| row.get(1))?.into_iter().collect())
 }

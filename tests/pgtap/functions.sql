@@ -32,6 +32,16 @@ INSERT INTO expected VALUES
     ('billing.expire_credits(integer)', 'v', true, '{}'),
     ('billing.reconcile()', 's', true, '{monitor}'),
     ('billing.refuse_ledger_change()', 'v', false, '{}'),
+    -- adoption
+    ('billing.adopted_column(regclass, text)', 's', false, '{}'),
+    ('billing.adopt_balances(text, text, text, text, boolean, bigint)', 'v', false, '{}'),
+    ('billing.adopt_stripe_events(text, text, text, text, boolean, bigint)', 'v', false, '{}'),
+    ('billing.adopt_sources(text, text, boolean, bigint)', 'v', false, '{}'),
+    ('billing.adoption_target(text, text)', 's', true, '{}'),
+    ('billing.adoption_source(text)', 'i', false, '{}'),
+    ('billing.adopt_balance_rows(text[], bigint[], text)', 'v', true, '{}'),
+    ('billing.adopt_event_rows(text[], text[], timestamp with time zone[], boolean, bigint)', 'v', true, '{}'),
+    ('billing.adopt_source_rows(text[], boolean, bigint)', 'v', true, '{}'),
     -- access
     ('billing.current_customer_id()', 's', true, '{user}'),
     ('billing.access_audit()', 's', true, '{monitor}'),

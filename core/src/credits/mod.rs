@@ -145,7 +145,8 @@ impl Source {
         }
     }
 
-    fn read(text: &str) -> Option<Source> {
+    /// Reads a source written in full.
+    pub fn read(text: &str) -> Option<Source> {
         if text.len() > MAX_REFERENCE_BYTES || !is_solid(text) {
             return None;
         }
@@ -325,6 +326,11 @@ pub fn merge_keys(last_entry: i64) -> (String, String) {
 /// What the keys of a merge stand for.
 pub fn merge_fingerprint(customer_id: &Uuid, credits: i64) -> Fingerprint {
     fingerprint(&[credits], customer_id, &[Some("merge")])
+}
+
+/// What the key of something adopted stands for: a balance of that type, or that source.
+pub fn adoption_fingerprint(customer_id: &Uuid, credits: i64, what: &str) -> Fingerprint {
+    fingerprint(&[credits], customer_id, &[Some("adopt"), Some(what)])
 }
 
 /// What a capture's key stands for.

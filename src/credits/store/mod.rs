@@ -19,6 +19,13 @@ statements! {
          UNION ALL
          SELECT NULL, customer_id, credit_type, credits, NULL, created_at, fingerprint, hold_id
          FROM billing.holds WHERE idempotency_key = $1";
+    // The second part tells that others were merged into the customer, whose keys are theirs.
+    OPENING(TEXTOID, UUIDOID) =
+        "SELECT e.credits FROM billing.ledger e WHERE e.idempotency_key = $1
+         UNION ALL
+         SELECT NULL FROM (SELECT FROM billing.customers c WHERE c.merged_into = $2 LIMIT 1) AS merged";
+    CREDITS_BY_KEYS(TEXTARRAYOID) =
+        "SELECT e.credits FROM pg_catalog.unnest($1) AS k (key) JOIN billing.ledger e ON e.idempotency_key = k.key";
     HOLD_KEY(TEXTOID) = "SELECT hold_id FROM billing.holds WHERE idempotency_key = $1";
     // A session and its payment are one fact once a charge ties them: $1 is the source, $2 the payment,
     // $3 the payment written as a source.
@@ -271,6 +278,20 @@ pub fn by_source(client: &Client, source: &Source) -> Result<Sourced> {
 
 fn maybe_entry(row: &Columns) -> Result<Option<Entry>> {
     if row.maybe::<i64>(1)?.is_none() { Ok(None) } else { entry(row).map(Some) }
+}
+
+/// The credits of the customer's entry of that key, if there is one; and whether others were merged into the
+/// customer.
+pub fn opening(client: &Client, key: &str, customer_id: Uuid) -> Result<(Vec<i64>, bool)> {
+    let rows = OPENING.with(|s| s.run(client, &[key.into(), PgUuid::from_bytes(customer_id).into()]))?;
+    let rows = rows.all(|row| row.maybe::<i64>(1))?;
+    let merged = rows.contains(&None);
+    Ok((rows.into_iter().flatten().collect(), merged))
+}
+
+/// The credits of the entries of those keys, as far as there are some.
+pub fn credits_by_keys(client: &Client, keys: Vec<String>) -> Result<Vec<i64>> {
+    CREDITS_BY_KEYS.with(|s| s.run(client, &[keys.into()]))?.all(|row| row.get(1))
 }
 
 /// The balance row of a customer and credit type, by its key.

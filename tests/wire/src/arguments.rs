@@ -286,6 +286,8 @@ pub fn any_value(random: &mut StdRng, sql_type: &str) -> Option<String> {
         "interval" => interval(random),
         "bytea" => bytes(random),
         "text[]" => texts(random),
+        "bigint[]" => list_of(random, |random| whole(random, i64::MIN, i64::MAX)),
+        "timestamp with time zone[]" => list_of(random, |random| format!("\"{}\"", time(random))),
         "regclass" => pick(
             random,
             &["billing.customers", "pg_catalog.pg_class", "pg_catalog.pg_views", "0", "4294967295"],
@@ -293,6 +295,15 @@ pub fn any_value(random: &mut StdRng, sql_type: &str) -> Option<String> {
         // So that a new type is not passed over in silence.
         other => panic!("no values are made of type {other} yet"),
     })
+}
+
+/// Of such elements, and nulls.
+fn list_of(random: &mut StdRng, element: fn(&mut StdRng) -> String) -> String {
+    let length = random.random_range(0..4);
+    let elements: Vec<String> = (0..length)
+        .map(|_| if random.random_bool(0.2) { "NULL".to_owned() } else { element(random) })
+        .collect();
+    format!("{{{}}}", elements.join(","))
 }
 
 fn pick(random: &mut StdRng, values: &[&str]) -> String {

@@ -258,6 +258,8 @@ fn heaviest(sql_type: &str) -> Option<String> {
         "text" => "x".repeat(1_000_000),
         "jsonb" | "json" => arguments::wide(100_000),
         "text[]" => format!("{{{}}}", vec!["x"; 100_000].join(",")),
+        "bigint[]" => format!("{{{}}}", vec!["5"; 100_000].join(",")),
+        "timestamp with time zone[]" => format!("{{{}}}", vec!["2000-01-01"; 100_000].join(",")),
         "bytea" => format!("\\x{}", "78".repeat(1_000_000)),
         "uuid" => "00000000-0000-0000-0000-000000000000".to_owned(),
         "integer" | "bigint" => "5".to_owned(),
