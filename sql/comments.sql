@@ -601,6 +601,8 @@ Events received by hour of the last 48 and by type, failures by reason with what
 
 PostgREST sends it as text/html to a caller with role billing_monitor who asks for that (GET /rpc/billing_dashboard, Accept: text/html), with the headers Cache-Control no-store, Content-Security-Policy, Referrer-Policy and X-Content-Type-Options. Reads only.
 
+For: billing_monitor.
+
 Example: SELECT billing_dashboard();$$;
 
 -- Access.
@@ -609,11 +611,15 @@ COMMENT ON FUNCTION billing.health() IS $$Says what needs an operator's hand: on
 
 ok is true where there is nothing to do, and advice is null then; else advice is one sentence with the statement to run. The checks: events_due (for more than 10 minutes: no worker runs), leases_ran_out, failing_events, dead_events, both_modes, secret_missing, secret_ending (within 7 days), e2e_test_mode, webhook_mode, refetch_queue, old_payloads, sources, access, version. Settings are judged as the asking session has them. Quick however many events there are: indexes and a few rows of each type are looked at, no table is read whole. Reads only.
 
+For: billing_monitor.
+
 Example: SELECT check_name, advice FROM billing.health() WHERE NOT ok;$$;
 
 COMMENT ON FUNCTION billing.metrics() IS $$Tells how things are in numbers, as one text in the form of OpenMetrics 1.0, for Prometheus.
 
 Families are named billing_rpc_...: events (unfinished ones by provider and status, counted up to 100,000), ages in seconds, credits by credit type, holds, subscriptions, customers, secrets' ends, health by check, and two counters (events and entries) that the server's statistics keep. Customers, balances and subscriptions are counted whole, events never. No personal data. Reads only.
+
+For: billing_monitor.
 
 Example: SELECT billing.metrics();$$;
 
@@ -685,27 +691,33 @@ Example: SELECT billing.keep_for_owner('billing.refetch_source');$$;
 
 -- Adoption.
 
-COMMENT ON FUNCTION billing.adopt_balances(text, text, text, text, boolean, bigint) IS $$Takes the credit balances of an existing application over, each as one opening entry of kind adjustment.
+COMMENT ON FUNCTION billing.adopt_balances(text, text, text, text, boolean, bigint) IS $$Takes an existing application's balances over, each as one opening entry of kind adjustment.
 
-relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. user_column is a uuid, an integer or text and names people as every user_id does; who is unknown is made a customer. balance_column is an integer or numeric, in credits. dry_run is true unless said otherwise: then nothing is written, and the report says what would be. max_rows adopts at most that many in this call, so that a large table is taken in transactions of their own: call it again until remaining is 0. The opening entry adds to what the customer has here already. Its key is made of customer and credit type, so a second run, of this or another relation, adopts nobody twice, whatever has become of the balance since.
+relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. user_column is a uuid, an integer or text and names people as every user_id does; who is unknown is made a customer. balance_column is an integer or numeric, in credits of credit_type. dry_run is true unless said otherwise: then nothing is written, and the report says what would be. max_rows adopts at most that many in this call, so that a large table is taken in transactions of their own: call it again until remaining is 0. The opening entry adds to what the customer has here already. Its key is made of customer and credit type, so a second run, of this or another relation, adopts nobody twice, whatever has become of the balance since.
 
-Every row is counted once, in one of: adopted (in a dry run: would be), already (in an earlier run), users_not_found (null, no identifier, or nobody by the users table), duplicates (several rows of one person: none of them is adopted), nulls, negatives, malformed (a fraction, or more than 64 bits, alone or with what is here), remaining (beyond max_rows, or changed by somebody meanwhile). Beside that: changed, of those adopted already, how many show another balance now than was adopted; zeros, how many adopted ones are of 0 credits; sum_rows of all balances, sum_adopted, sum_already; examples, per cause the first 20 people as user_column names them. What is left out can be mended in the relation and adopted by a further run. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
+Answers: a report. Every row is counted once, in one of: adopted (in a dry run: would be), already (in an earlier run), users_not_found (null, no identifier, or nobody by the users table), duplicates (several rows of one person: none of them is adopted), nulls, negatives, malformed (a fraction, or more than 64 bits, alone or with what is here), remaining (beyond max_rows, or changed by somebody meanwhile). Beside that: changed, of those adopted already, how many show another balance now than was adopted; zeros, how many adopted ones are of 0 credits; sum_rows of all balances, sum_adopted, sum_already; examples, per cause the first 20 people as user_column names them. What is left out can be mended in the relation and adopted by a further run. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
+
+For: operators.
 
 Example: SELECT adopted, sum_adopted, examples FROM billing.adopt_balances('public.users', 'id', 'credits_balance');$$;
 
-COMMENT ON FUNCTION billing.adopt_stripe_events(text, text, text, text, boolean, bigint) IS $$Takes over which of Stripe's events an existing application has processed, so that each answers replay here.
+COMMENT ON FUNCTION billing.adopt_stripe_events(text, text, text, text, boolean, bigint) IS $$Takes over which of Stripe's events an existing application has processed: they answer replay here.
 
 relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. id_column holds evt_..., type_column the type (null if there is no such column; an event whose type is missing is adopted as unknown). processed_column is a time (null: not processed) or a boolean; a time without a zone is read in the session's. dry_run is true unless said otherwise: then nothing is written. max_rows adopts at most that many in this call. An event that stands here as recorded, failed or dead, or whose lease ran out, is completed too; one that somebody holds by a live lease is left.
 
-Every row is counted once, in one of: adopted (in a dry run: would be), already (completed here before), in_progress (claimed by a live lease), not_processed, duplicates (further rows of an event: it was processed if one of them says so), malformed (no id, or one that is blank or too long), remaining (beyond max_rows). examples has the first 20 ids of those in progress and malformed. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
+Answers: a report. Every row is counted once, in one of: adopted (in a dry run: would be), already (completed here before), in_progress (claimed by a live lease), not_processed, duplicates (further rows of an event: it was processed if one of them says so), malformed (no id, or one that is blank or too long), remaining (beyond max_rows). examples has the first 20 ids of those in progress and malformed. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
+
+For: operators.
 
 Example: SELECT adopted, not_processed FROM billing.adopt_stripe_events('public.stripe_events', 'event_id', 'event_type', 'processed_at');$$;
 
-COMMENT ON FUNCTION billing.adopt_sources(text, text, boolean, bigint) IS $$Takes over which purchases an existing application has credited, so that each answers duplicate / already_credited here.
+COMMENT ON FUNCTION billing.adopt_sources(text, text, boolean, bigint) IS $$Takes over which purchases an existing application has credited: they are duplicates here.
 
-relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. source_column is text: cs_..., pi_... and in_...#<plan>, with or without stripe: in front, and any other reference as Paystack's, with or without paystack:. dry_run is true unless said otherwise: then nothing is written. max_rows adopts at most that many in this call. Credits are not given: adopt the balances for that. A refund of such a purchase is ignored / nothing_to_undo or unknown_payment, as its credits are part of the adopted balance: take them back by hand.
+relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. From then on each of them answers duplicate / already_credited. source_column is text: cs_..., pi_... and in_...#<plan>, with or without stripe: in front, and any other reference as Paystack's, with or without paystack:. dry_run is true unless said otherwise: then nothing is written. max_rows adopts at most that many in this call. Credits are not given: adopt the balances for that. A refund of such a purchase is ignored / nothing_to_undo or unknown_payment, as its credits are part of the adopted balance: take them back by hand.
 
-Every row is counted once, in one of: adopted (in a dry run: would be), already (credited or adopted here before, by this name or by that of the same payment), duplicates (further rows of a source), nulls, malformed (no source), remaining (beyond max_rows). examples has the first 20 malformed ones. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
+Answers: a report. Every row is counted once, in one of: adopted (in a dry run: would be), already (credited or adopted here before, by this name or by that of the same payment), duplicates (further rows of a source), nulls, malformed (no source), remaining (beyond max_rows). examples has the first 20 malformed ones. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
+
+For: operators.
 
 Example: SELECT adopted, duplicates FROM billing.adopt_sources('public.credit_purchases', 'stripe_session_id');$$;
 
@@ -713,35 +725,53 @@ COMMENT ON FUNCTION billing.adoption_target(text, text) IS $$Whose balance a row
 
 The first element names the person, the others are the credits of each opening entry that they have of credit_type already; null for nobody. For billing.adopt_balances. Reads only.
 
+For: operators.
+
 Example: SELECT billing.adoption_target('7');$$;
 
 COMMENT ON FUNCTION billing.adoption_source(text) IS $$The source that a text of an adopted relation names, in full; null for none.
 
-For billing.adopt_sources.
+Of a reference as billing.adopt_sources reads it, for that function. Reads nothing.
+
+For: operators.
 
 Example: SELECT billing.adoption_source('cs_test_1');$$;
 
-COMMENT ON FUNCTION billing.adopted_column(regclass, text) IS $$What a column of an adopted relation can be used as: text, uuid, integer, numeric, boolean, time or other; null if there is none.
+COMMENT ON FUNCTION billing.adopted_column(regclass, text) IS $$What a column of an adopted relation can be used as; null if there is none.
 
-For the functions that adopt. Reads only.
+For the column column_name of the relation source: text, uuid, integer, numeric, boolean, time or other. For the functions that adopt. Reads only.
+
+For: operators.
 
 Example: SELECT billing.adopted_column('public.users', 'id');$$;
 
 COMMENT ON FUNCTION billing.adopt_balance_rows(text[], bigint[], text) IS $$Opens balances: the writing part of billing.adopt_balances.
 
-targets are named as billing.adoption_target names them, balances are in credits. Answers for each row: adopted, malformed (too large to add) or remaining. Lists of different lengths and a balance below zero are refused with SQLSTATE 22023.
+targets are named as billing.adoption_target names them, balances are in credits of credit_type.
+
+Answers: for each row, adopted, malformed (too large to add) or remaining. Lists of different lengths and a balance below zero are refused with SQLSTATE 22023.
+
+For: operators.
 
 Example: SELECT billing.adopt_balance_rows(ARRAY['person:7'], ARRAY[100]);$$;
 
 COMMENT ON FUNCTION billing.adopt_event_rows(text[], text[], timestamptz[], boolean, bigint) IS $$Keeps Stripe's events as processed: the writing part of billing.adopt_stripe_events.
 
-event_ids, event_types and processed_at are lists of one length; a null time is now. Answers for each row: adopted, already, in_progress, malformed or remaining. Lists of different lengths are refused with SQLSTATE 22023.
+event_ids, event_types and processed_at are lists of one length; a null time is now. With dry_run nothing is written; at most max_rows are adopted.
+
+Answers: for each row, adopted, already, in_progress, malformed or remaining. Lists of different lengths are refused with SQLSTATE 22023.
+
+For: operators.
 
 Example: SELECT billing.adopt_event_rows(ARRAY['evt_1'], ARRAY['invoice.paid'], ARRAY[now()]);$$;
 
 COMMENT ON FUNCTION billing.adopt_source_rows(text[], boolean, bigint) IS $$Keeps sources as credited: the writing part of billing.adopt_sources.
 
-sources are named as billing.adopt_sources reads them. Answers for each row: adopted, already, malformed or remaining.
+sources are named as billing.adopt_sources reads them. With dry_run nothing is written; at most max_rows are adopted.
+
+Answers: for each row, adopted, already, malformed or remaining.
+
+For: operators.
 
 Example: SELECT billing.adopt_source_rows(ARRAY['cs_test_1']);$$;
 
