@@ -935,7 +935,11 @@ BEGIN
         JOIN pg_catalog.pg_roles r ON r.rolname = wanted.role_name
     LOOP
         IF pg_catalog.shobj_description(described.oid, 'pg_authid') IS NULL THEN
-            EXECUTE pg_catalog.format('COMMENT ON ROLE %I IS %L', described.rolname, described.says);
+            BEGIN
+                EXECUTE pg_catalog.format('COMMENT ON ROLE %I IS %L', described.rolname, described.says);
+            EXCEPTION WHEN unique_violation THEN
+                NULL; -- an install into another database has said it meanwhile
+            END;
         END IF;
     END LOOP;
 END

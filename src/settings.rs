@@ -127,24 +127,32 @@ pub fn allow_drop() -> bool {
 
 /// Defines the settings and reserves their prefix.
 pub fn register() {
-    let seconds =
-        |name: &'static CStr, what: &'static CStr, setting: &'static GucSetting<i32>, least, most| {
-            GucRegistry::define_int_guc(
-                name,
-                what,
-                c"",
-                setting,
-                least,
-                most,
-                GucContext::Suset,
-                GucFlags::default(),
-            );
-        };
-    let whole = |name: &'static CStr, what: &'static CStr, setting: &'static GucSetting<i32>, most| {
+    let seconds = |name: &'static CStr,
+                   what: &'static CStr,
+                   more: &'static CStr,
+                   setting: &'static GucSetting<i32>,
+                   least,
+                   most| {
         GucRegistry::define_int_guc(
             name,
             what,
-            c"",
+            more,
+            setting,
+            least,
+            most,
+            GucContext::Suset,
+            GucFlags::default(),
+        );
+    };
+    let whole = |name: &'static CStr,
+                 what: &'static CStr,
+                 more: &'static CStr,
+                 setting: &'static GucSetting<i32>,
+                 most| {
+        GucRegistry::define_int_guc(
+            name,
+            what,
+            more,
             setting,
             1,
             most,
@@ -155,6 +163,7 @@ pub fn register() {
     seconds(
         c"billing_rpc.signature_tolerance_seconds",
         c"How far a webhook signature's time may be from now.",
+        c"In seconds, past or future; 0 is zero seconds. A call may say otherwise.",
         &TOLERANCE_SECONDS,
         0,
         i32::MAX,
@@ -162,21 +171,29 @@ pub fn register() {
     seconds(
         c"billing_rpc.claim_lease_seconds",
         c"How long a claim on an event lasts.",
+        c"In seconds, where the call does not say. Then the event may be claimed by another worker.",
         &CLAIM_LEASE_SECONDS,
         1,
         billing_core::webhooks::MAX_ASKED_SECONDS,
     );
-    whole(c"billing_rpc.max_attempts", c"Failures after which an event is dead.", &MAX_ATTEMPTS, 1_000);
+    whole(
+        c"billing_rpc.max_attempts",
+        c"Failures after which an event is dead.",
+        c"A dead event is not tried again until billing.revive_event; ten attempts last about two days.",
+        &MAX_ATTEMPTS,
+        1_000,
+    );
     whole(
         c"billing_rpc.max_payload_bytes",
         c"The largest webhook body, in bytes.",
+        c"A larger one is refused before its signature is looked at.",
         &MAX_PAYLOAD_BYTES,
         256 * 1_048_576,
     );
     GucRegistry::define_enum_guc(
         c"billing_rpc.payload_retention",
         c"How long an event's body is kept.",
-        c"",
+        c"none, until_completed (only unfinished events have theirs, to be tried again) or always; bodies hold personal data.",
         &PAYLOAD_RETENTION,
         GucContext::Suset,
         GucFlags::default(),
@@ -184,7 +201,7 @@ pub fn register() {
     GucRegistry::define_enum_guc(
         c"billing_rpc.accepted_mode",
         c"Which events are processed: of both modes, live ones or test ones.",
-        c"",
+        c"any, live or test; the others are ignored with the detail mode_not_accepted.",
         &ACCEPTED_MODE,
         GucContext::Suset,
         GucFlags::default(),
@@ -192,7 +209,7 @@ pub fn register() {
     GucRegistry::define_enum_guc(
         c"billing_rpc.webhook_mode",
         c"What is done with deliveries: processed, recorded for later, or refused.",
-        c"",
+        c"process, record (verified and kept for retry_webhook_events, whatever the retention) or off (answered with 503, so that the provider comes back).",
         &WEBHOOK_MODE,
         GucContext::Suset,
         GucFlags::default(),
@@ -200,7 +217,7 @@ pub fn register() {
     GucRegistry::define_bool_guc(
         c"billing_rpc.e2e_test_mode",
         c"Whether events of test mode come in without a signature, as long as none of live mode was stored.",
-        c"",
+        c"For end-to-end tests of a staging database. Each is marked unsigned, with a warning in the log.",
         &E2E_TEST_MODE,
         GucContext::Suset,
         GucFlags::default(),
@@ -208,7 +225,7 @@ pub fn register() {
     GucRegistry::define_enum_guc(
         c"billing_rpc.refetch",
         c"When the truth on a subscription is asked for: on a conflict, or at every event.",
-        c"",
+        c"conflict (an event cannot be applied as it is) or always.",
         &REFETCH,
         GucContext::Suset,
         GucFlags::default(),
@@ -216,7 +233,7 @@ pub fn register() {
     GucRegistry::define_bool_guc(
         c"billing_rpc.external_ids",
         c"Whether texts of no other kind are user ids.",
-        c"",
+        c"For ids of Clerk, Auth0, Firebase and the like; on by itself where the users table has an id of type text.",
         &EXTERNAL_IDS,
         GucContext::Suset,
         GucFlags::default(),
@@ -224,7 +241,7 @@ pub fn register() {
     GucRegistry::define_bool_guc(
         c"billing_rpc.allow_drop",
         c"Whether the extension may be dropped while the ledger, the webhook events or the payments hold rows.",
-        c"",
+        c"Set it nowhere but in the session that drops.",
         &ALLOW_DROP,
         GucContext::Suset,
         GucFlags::default(),

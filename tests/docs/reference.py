@@ -30,6 +30,8 @@ SELECT jsonb_build_object(
     'functions', (SELECT jsonb_agg(jsonb_build_object(
             'name', p.oid::regproc::text, 'volatility', p.provolatile, 'answer', pg_get_function_result(p.oid),
             'says', obj_description(p.oid, 'pg_proc'),
+            'columns', (SELECT jsonb_agg(jsonb_build_object('name', p.proargnames[n], 'type', format_type(p.proallargtypes[n], NULL)) ORDER BY n)
+                FROM generate_subscripts(p.proargmodes, 1) n WHERE p.proargmodes[n] <> 'i'),
             'arguments', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.proargnames[n], 'type', format_type(p.proargtypes[n - 1], NULL),
                 'default', pg_get_function_arg_default(p.oid, n)) ORDER BY n), '[]') FROM generate_series(1, p.pronargs) n),
             'roles', (SELECT coalesce(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
@@ -93,14 +95,17 @@ def anchor(name):
     return re.sub(r"[^\w-]", "", name.lower())
 
 
-def answer(text, types):
-    """The result type, linked where it is one of the extension's."""
-    name = short(text)
+def answer(entry, types):
+    """What is returned, linked where it is one of the extension's types."""
+    name = short(entry["answer"])
     bare = name.removeprefix("SETOF ")
-    many = "any number of " if bare != name or bare.startswith("TABLE") else ""
+    many = bare != name or bare.startswith("TABLE")
+    rows = "any number of rows" if many else "one row"
+    if entry["columns"]:
+        return f"{rows} of " + ", ".join(f"`{column['name']} {short(column['type'])}`" for column in entry["columns"])
     if bare in types:
-        return f"{many}[{bare}](types.md#{anchor(bare)})"
-    return "nothing" if bare == "void" else many + f"`{bare.removeprefix('TABLE')}`"
+        return f"{rows} of [{bare}](types.md#{anchor(bare)})"
+    return "nothing" if bare == "void" else f"`{bare}`"
 
 
 def parameter(one):
@@ -118,7 +123,7 @@ def function(entry, types):
         lines += [*table(["parameter", "type", "default"], [parameter(one) for one in entry["arguments"]]), ""]
     kind = {"v": "Writes", "s": "Only reads", "i": "Computes only"}[entry["volatility"]]
     roles = ", ".join(f"`{role}`" for role in entry["roles"]) or "operators"
-    lines += [f"Returns {answer(entry['answer'], types)}. {kind}. For {roles}.", ""]
+    lines += [f"Returns {answer(entry, types)}. {kind}. For {roles}.", ""]
     for paragraph in body[1:]:
         text = prose(paragraph)
         if paragraph.startswith("Answers: "):

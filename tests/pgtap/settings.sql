@@ -26,6 +26,8 @@ SELECT set_eq('SELECT name, setting, unit, vartype FROM pg_settings WHERE name L
 SELECT is_empty('SELECT name FROM pg_settings WHERE name LIKE ''billing\_rpc.%'' AND context <> ''superuser''', 'superusers set them');
 SELECT is_empty('SELECT name FROM pg_settings WHERE name LIKE ''billing\_rpc.%'' AND coalesce(short_desc, '''') !~ ''^[A-Z].*[.]$''',
     'each is described in a sentence');
+SELECT is_empty('SELECT name FROM pg_settings WHERE name LIKE ''billing\_rpc.%'' AND coalesce(extra_desc, '''') !~ ''[.]$''',
+    'and says more of itself: docs/reference shows it');
 
 SELECT is(tap.attempt(r.role, format('SET LOCAL %s = %L', e.name, e.setting)), '42501', r.role || ' may not set ' || e.name)
     FROM tap.roles r, expected e;
