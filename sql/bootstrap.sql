@@ -102,7 +102,8 @@ BEGIN
         IF NOT pair.rolinherit THEN
             RAISE WARNING USING
                 MESSAGE = pg_catalog.format('role %s does not inherit what %s may do', pair.rolname, pair.group_name),
-                HINT = pg_catalog.format('ALTER ROLE %s INHERIT;', pair.rolname);
+                -- From Postgres 16 on it is the membership that inherits or not, as the role did when it was made a member.
+                HINT = pg_catalog.format('ALTER ROLE %1$s INHERIT; REVOKE %2$s FROM %1$s; GRANT %2$s TO %1$s;', pair.rolname, pair.group_name);
         END IF;
     END LOOP;
 END

@@ -12,8 +12,8 @@ BEGIN;
 SELECT no_plan();
 
 SELECT matches(:'noinherit'::text,
-    '^WARNING:  role service_role does not inherit what billing_service may do HINT:  ALTER ROLE service_role INHERIT; t[|]f $',
-    'a NOINHERIT service_role is warned about, with the statement that mends it, and made a member all the same');
+    '^WARNING:  role service_role does not inherit what billing_service may do HINT:  ALTER ROLE service_role INHERIT; REVOKE billing_service FROM service_role; GRANT billing_service TO service_role; t[|]f $',
+    'a NOINHERIT service_role is warned about, with the statements that mend it, and made a member all the same');
 SELECT is(:'quiet'::text, '', 'otherwise installing says nothing');
 SELECT matches(:'notified'::text, '^Asynchronous notification "pgrst" with payload "reload schema" received', 'PostgREST is told to reload its schema');
 SELECT matches(:'ascii'::text, '^ERROR:  billing_rpc needs a database with encoding UTF8 HINT:  Create the database with ENCODING ''UTF8''',
