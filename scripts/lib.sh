@@ -73,6 +73,8 @@ shipped_paths() { # shipped_paths CARGO_TARGET_DIR
 pgrx_home() { # pgrx_home FOLDER PG_CONFIG
   mkdir -p "$1"
   printf '[configs]\npg%s = "%s"\n' "$("$2" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')" "$2" >"$1/config.toml"
+  # cargo makes the bindings again when this file is newer than they are.
+  touch -d @0 "$1/config.toml"
 }
 
 # The folders of the Postgres in use; PG_BIN holds its programs.

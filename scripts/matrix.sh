@@ -42,12 +42,26 @@ step() { # step MAJOR COLUMN COMMAND...
   fi
 }
 
+# Names of golden tests, or nothing for all of them: none that creates an extension which that Postgres lacks.
+goldens() { # goldens MAJOR
+  local name
+  [[ $1 == 16 ]] || return 0
+  for name in tests/pg_regress/sql/*.sql; do
+    if grep -qi 'CREATE EXTENSION postgres_fdw' "$name"; then
+      note "matrix: Postgres 16: left out: ${name##*/}: the Python package has no postgres_fdw"
+    else
+      basename "$name" .sql
+    fi
+  done
+}
+
 # What is done with an installed extension, the same for all. RUN is what stands before a command.
 tests() { # tests MAJOR PGTAP RUN...
   local major=$1 pgtap=$2
   shift 2
   step "$major" smoke "$@" scripts/installcheck.sh --apart || true
-  step "$major" goldens "$@" scripts/test_regress.sh regress || true
+  # shellcheck disable=SC2046 # names without spaces
+  step "$major" goldens "$@" scripts/test_regress.sh regress $(goldens "$major") || true
   if [[ $pgtap == yes ]]; then step "$major" pgtap "$@" scripts/test_pgtap.sh || true; else cell "$major" pgtap "$pgtap"; fi
   step "$major" upgrade "$@" scripts/test_upgrade.sh --installable || true
   ! grep -q '^test-upgrade: no release installs' "$(log_of "$major" upgrade)" || cell "$major" upgrade "none of them installs there"

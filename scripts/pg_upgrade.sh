@@ -81,7 +81,7 @@ for script in sql/releases/"$EXTENSION"--*.sql; do
 done
 make_roles() {
   # postgres stays a superuser: pg_upgrade is run by whom initdb made.
-  sed '/^ALTER ROLE postgres/d' tests/pgtap/fixtures/supabase_cluster.sql | run postgres -f -
+  sed '/^\\if/,/^\\endif/d;/^ALTER ROLE postgres/d' tests/pgtap/fixtures/supabase_cluster.sql | run postgres -f -
 }
 make_database() { # make_database KIND [VERSION]
   local schema=public

@@ -146,7 +146,7 @@ root_sid() { root_make sid sid postgresql-18,postgresql-18-pgtap postgresql-serv
 # when it changes.
 root_pg_config() { # root_pg_config MAJOR
   local config=$FOLDER/pg_config
-  if [[ ! $FOLDER/pgrx/config.toml -nt $FOLDER/made ]] || ! grep -qF "\"$config\"" "$FOLDER/pgrx/config.toml"; then
+  if [[ ! $config.said -nt $FOLDER/made ]] || ! grep -qsF "\"$config\"" "$FOLDER/pgrx/config.toml"; then
     as_root chroot "$SYSTEM" "/usr/lib/postgresql/$1/bin/pg_config" | sed "s|\([ =]\)/usr/|\1$SYSTEM/usr/|g" >"$config.said"
     cat >"$config" <<CONFIG
 #!/bin/sh

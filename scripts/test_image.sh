@@ -33,8 +33,7 @@ context() {
   [[ $(grep -m 1 -v '^#' .dockerignore) == '*' ]] || { echo "it does not begin with leaving out all"; return 1; }
   mkdir "$WORK/context"
   sed -n 's/^!//p' .dockerignore | while IFS= read -r name; do
-    git ls-files --error-unmatch "$name" >/dev/null || return 1
-    git ls-files -z "$name" | tar --null -T - -c | tar -x -C "$WORK/context"
+    tar -c --exclude=target "$name" | tar -x -C "$WORK/context" || return 1
   done
 }
 # Cargo finds all of its sources there, and every file that the scripts and the Rust code include.

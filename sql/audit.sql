@@ -190,6 +190,9 @@ AS $$
         LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid,
             LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'billing_rpc'
+            -- In Postgres 17 the types of arrays and of tables' rows are members too; their owner is that of what they belong to.
+            AND NOT (d.classid = 'pg_type'::regclass AND EXISTS (
+                SELECT FROM pg_depend f WHERE f.classid = d.classid AND f.objid = d.objid AND f.deptype = 'i'))
     ), policies AS (
         SELECT c.oid, i.table_name, p.polname, p.oid IS NOT NULL AND p.polname = 'own_rows' AND p.polpermissive
                AND p.polcmd = 'r' AND p.polroles = ARRAY[(SELECT r.oid FROM pg_roles r WHERE r.rolname = 'billing_user')]

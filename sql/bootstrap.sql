@@ -95,15 +95,16 @@ DECLARE
     pair record;
 BEGIN
     FOR pair IN
-        SELECT r.rolname, r.rolinherit, wanted.group_name
+        SELECT r.rolname, wanted.group_name
         FROM (VALUES ('service_role', 'billing_service'), ('authenticated', 'billing_user')) AS wanted (role_name, group_name)
         JOIN pg_catalog.pg_roles r ON r.rolname = wanted.role_name
     LOOP
         EXECUTE pg_catalog.format('GRANT %I TO %I', pair.group_name, pair.rolname);
-        IF NOT pair.rolinherit THEN
+        IF NOT pg_catalog.pg_has_role(pair.rolname, pair.group_name, 'USAGE') THEN
             RAISE WARNING USING
                 MESSAGE = pg_catalog.format('role %s does not inherit what %s may do', pair.rolname, pair.group_name),
-                HINT = pg_catalog.format('ALTER ROLE %s INHERIT;', pair.rolname);
+                -- From Postgres 16 on it is the membership that inherits or not, as the role did when it was made a member.
+                HINT = pg_catalog.format('ALTER ROLE %1$s INHERIT; REVOKE %2$s FROM %1$s; GRANT %2$s TO %1$s;', pair.rolname, pair.group_name);
         END IF;
     END LOOP;
 END

@@ -1,6 +1,6 @@
 -- Installing: what is refused and how, other schemas, other installers, dropping and installing again.
 -- Warnings cannot be caught in SQL, so these come from sessions of their own; they leave nothing behind.
-\set noinherit `psql -X -q -A -t -c "BEGIN" -c "DROP EXTENSION billing_rpc" -c "DO 'BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ''service_role'') THEN CREATE ROLE service_role; CREATE ROLE authenticated; END IF; END'" -c "ALTER ROLE service_role NOINHERIT" -c "CREATE EXTENSION billing_rpc SCHEMA public" -c "SELECT pg_has_role('service_role', 'billing_service', 'MEMBER'), pg_has_role('service_role', 'billing_service', 'USAGE')" -c "ROLLBACK" 2>&1 | tr '\n' ' '`
+\set noinherit `psql -X -q -A -t -c "BEGIN" -c "DROP EXTENSION billing_rpc" -c "DO 'BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ''service_role'') THEN CREATE ROLE service_role; CREATE ROLE authenticated; END IF; IF pg_has_role(''service_role'', ''billing_service'', ''MEMBER'') THEN REVOKE billing_service FROM service_role; END IF; END'" -c "ALTER ROLE service_role NOINHERIT" -c "CREATE EXTENSION billing_rpc SCHEMA public" -c "SELECT pg_has_role('service_role', 'billing_service', 'MEMBER'), pg_has_role('service_role', 'billing_service', 'USAGE')" -c "ROLLBACK" 2>&1 | tr '\n' ' '`
 \set quiet `psql -X -q -A -t -c "SET client_min_messages = notice" -c "BEGIN" -c "DROP EXTENSION billing_rpc" -c "CREATE EXTENSION billing_rpc SCHEMA public" -c "ROLLBACK" 2>&1 | tr '\n' ' '`
 \set notified `psql -X -q -A -t -c "LISTEN pgrst" -c "DROP EXTENSION billing_rpc" -c "CREATE EXTENSION billing_rpc SCHEMA public" 2>&1 | tr '\n' ' '`
 \set ascii `psql -X -q -A -t -d postgres -c "CREATE DATABASE install_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0" 2>&1; psql -X -q -A -t -d install_ascii -c "CREATE EXTENSION billing_rpc" 2>&1 | tr '\n' ' '; psql -X -q -d postgres -c "DROP DATABASE install_ascii"`
@@ -12,8 +12,8 @@ BEGIN;
 SELECT no_plan();
 
 SELECT matches(:'noinherit'::text,
-    '^WARNING:  role service_role does not inherit what billing_service may do HINT:  ALTER ROLE service_role INHERIT; t[|]f $',
-    'a NOINHERIT service_role is warned about, with the statement that mends it, and made a member all the same');
+    '^WARNING:  role service_role does not inherit what billing_service may do HINT:  ALTER ROLE service_role INHERIT; REVOKE billing_service FROM service_role; GRANT billing_service TO service_role; t[|]f $',
+    'a NOINHERIT service_role is warned about, with the statements that mend it, and made a member all the same');
 SELECT is(:'quiet'::text, '', 'otherwise installing says nothing');
 SELECT matches(:'notified'::text, '^Asynchronous notification "pgrst" with payload "reload schema" received', 'PostgREST is told to reload its schema');
 SELECT matches(:'ascii'::text, '^ERROR:  billing_rpc needs a database with encoding UTF8 HINT:  Create the database with ENCODING ''UTF8''',

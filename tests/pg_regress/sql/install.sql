@@ -138,8 +138,8 @@ GROUP BY role ORDER BY role;
 SELECT role, has_schema_privilege(role, 'billing', 'USAGE') AS usage, count(*) FILTER (WHERE has_table_privilege(role, c.oid, 'SELECT, INSERT, UPDATE, DELETE')) AS tables
 FROM (VALUES ('anon'), ('authenticated'), ('service_role')) AS given (role), pg_class c WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'v')
 GROUP BY role ORDER BY role;
--- The statement that the warning named; then the service may call.
-ALTER ROLE service_role INHERIT;
+-- The statements that the warning named; then the service may call.
+ALTER ROLE service_role INHERIT; REVOKE billing_service FROM service_role; GRANT billing_service TO service_role;
 SET ROLE service_role;
 SELECT reason FROM grant_credits('7', 10, 'gift');
 RESET ROLE;
