@@ -18,8 +18,8 @@ step() { # step NAME HINT COMMAND...
 
 scripts() {
   local script
-  for script in scripts/*.sh .ci/run; do bash -n "$script" || return 1; done
-  if command -v shellcheck >/dev/null; then shellcheck -x -P scripts scripts/*.sh .ci/run; fi
+  for script in scripts/*.sh examples/*/*.sh .ci/run; do bash -n "$script" || return 1; done
+  if command -v shellcheck >/dev/null; then shellcheck -x -P scripts scripts/*.sh examples/*/*.sh .ci/run; fi
 }
 
 # What was released stays as it was, whatever the sources become: databases out there were made by it.
