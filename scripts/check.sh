@@ -18,8 +18,8 @@ step() { # step NAME HINT COMMAND...
 
 scripts() {
   local script
-  for script in scripts/*.sh .ci/run docker/initdb/*.sh examples/compose/initdb/*.sh; do bash -n "$script" || return 1; done
-  if command -v shellcheck >/dev/null; then shellcheck -x -P scripts scripts/*.sh .ci/run; fi
+  for script in scripts/*.sh .ci/run docker/initdb/*.sh examples/*/*.sh examples/*/*/*.sh; do bash -n "$script" || return 1; done
+  if command -v shellcheck >/dev/null; then shellcheck -x -P scripts scripts/*.sh docker/initdb/*.sh examples/*/*.sh examples/*/*/*.sh .ci/run; fi
 }
 
 dockerfile() { (source scripts/venv.sh && venv lint tests/lint/requirements.txt && "$VENV/bin/hadolint" --failure-threshold style Dockerfile); }

@@ -7,8 +7,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # Sets NPM to the folder of NAME, which then holds what the package.json and package-lock.json of FOLDER pin.
 npm_packages() { # npm_packages NAME FOLDER
   NPM=$TARGET/npm/$1
-  command -v node >/dev/null && command -v npm >/dev/null ||
+  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     die "node or npm is not installed" "Run 'make deps', or install Node 18 or later."
+  fi
   mkdir -p "$NPM"
   local log=$NPM.log start=$SECONDS inputs
   inputs=$({ node --version && cat "$2/package.json" "$2/package-lock.json"; } | sha256sum)

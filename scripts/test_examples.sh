@@ -36,6 +36,7 @@ mkdir -p "$logs"
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$ROOT/tests/examples PATH=$PG_BIN:$PATH
 
 # One file of tests; what it says is shown when it ends, so that two at a time do not mix.
+# shellcheck disable=SC2329 # xargs calls it
 run_file() { # run_file PYTHON LOGS FILE NAME...
   local log status=0
   log=$2/$(basename "$3" .py).log

@@ -65,21 +65,33 @@ def serve(answer):
 
 
 class ExampleCase(unittest.TestCase):
-    """Every test has a database of its own, with the extension in it unless it names another template."""
+    """Every test has a database of its own (see shared_database), with the extension in it unless it names another template."""
 
     template = "examples"
+    # One for all tests of the class, which then have to keep out of each other's way.
+    shared_database = False
 
     def setUp(self):
-        self.database = f"{type(self).__name__}_{self._testMethodName}".lower()[:63]
-        with superuser("postgres") as db:
-            db.execute(f'CREATE DATABASE "{self.database}" TEMPLATE {self.template}')
-        self.addCleanup(self.drop)
+        if self.shared_database:
+            self.database = f"{type(self).__name__}_all_tests".lower()
+            if not getattr(type(self), "made", False):
+                self.create(self.addClassCleanup)
+                type(self).made = True
+        else:
+            self.database = f"{type(self).__name__}_{self._testMethodName}".lower()[:63]
+            self.create(self.addCleanup)
         self.db = superuser(self.database)
         self.addCleanup(self.db.close)
 
-    def drop(self):
+    def create(self, add_cleanup):
         with superuser("postgres") as db:
-            db.execute(f'DROP DATABASE "{self.database}" WITH (FORCE)')
+            db.execute(f'CREATE DATABASE "{self.database}" TEMPLATE {self.template}')
+        add_cleanup(self.drop, self.database)
+
+    @staticmethod
+    def drop(database):
+        with superuser("postgres") as db:
+            db.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
 
     def row(self, statement, parameters=()):
         return self.db.execute(statement, parameters).fetchone()

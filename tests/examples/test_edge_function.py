@@ -8,6 +8,8 @@ from support import PAYSTACK_SECRET, ExampleCase, checkout, request
 
 
 class EdgeFunction(ExampleCase):
+    shared_database = True
+
     def edge(self, base, key, **environment):
         """The address of a running function."""
         program = self.start("node", self.compiled("deno_shim.js"), SUPABASE_URL=base, SUPABASE_ANON_KEY=key, **environment)

@@ -9,6 +9,8 @@ from support import ExampleCase, checkout
 
 
 class Double(ExampleCase):
+    shared_database = True
+
     def setUp(self):
         super().setUp()
         self.api = self.postgrest()
@@ -40,10 +42,10 @@ class Double(ExampleCase):
         self.assertEqual((status, answer["credits"]), (200, 5))
 
     def test_reading_by_get(self):
-        self.db.execute("SELECT grant_credits('7', 5, 'k')")
-        status, _, text = self.request("GET", "/rpc/credit_balance?user_id=7", headers=self.service)
+        self.db.execute("SELECT grant_credits('17', 5, 'by get')")
+        status, _, text = self.request("GET", "/rpc/credit_balance?user_id=17", headers=self.service)
         self.assertEqual((status, json.loads(text)["balance"]), (200, 5))
-        self.assertEqual(self.request("HEAD", "/rpc/credit_balance?user_id=7", headers=self.service)[2], "")
+        self.assertEqual(self.request("HEAD", "/rpc/credit_balance?user_id=17", headers=self.service)[2], "")
         status, _, text = self.request("GET", "/rpc/credit_history?user_id=7&max_rows=x", headers=self.service)
         self.assertEqual((status, json.loads(text)["code"]), (400, "22P02"))
 
@@ -54,7 +56,7 @@ class Double(ExampleCase):
         self.assertEqual(self.balance("ada@example.com"), 5)
 
     def test_writing_by_get_or_in_a_reading_function_is_405(self):
-        status, _, text = self.request("GET", "/rpc/grant_credits?user_id=7&credits=5&idempotency_key=k",
+        status, _, text = self.request("GET", "/rpc/grant_credits?user_id=7&credits=5&idempotency_key=never",
                                        headers=self.service)
         self.assertEqual((status, json.loads(text)["code"]), (405, "25006"))
         self.db.execute("CREATE SEQUENCE visits; GRANT USAGE ON SEQUENCE visits TO anon;"
@@ -89,7 +91,7 @@ class Double(ExampleCase):
         self.assertEqual(seen["headers"]["x-mixed-case"], "Yes")
 
     def test_a_raw_body_arrives_byte_for_byte(self):
-        body = ' {"id":"evt_1",  "type" : "x.y", "a":1,"a":2, "data":{"object":{"\\u00e9":"é"}}}\r\n'
+        body = ' {"id":"evt_raw",  "type" : "x.y", "a":1,"a":2, "data":{"object":{"\\u00e9":"é"}}}\r\n'
         status, answer = self.post("stripe_webhook", body.encode(), {"Stripe-Signature": self.sign(body)})
         self.assertEqual((status, answer["reason"], answer["detail"]), (200, "ignored", "event_type_not_handled"))
 
@@ -117,9 +119,9 @@ class Double(ExampleCase):
         self.assertEqual(self.post("echo", "[1, 2]"), (200, "[1, 2]"))
 
     def test_of_an_array_of_arguments_the_first_counts(self):
-        self.assertEqual(self.post("grant_credits", [{"user_id": "7", "credits": n, "idempotency_key": f"k{n}"}
+        self.assertEqual(self.post("grant_credits", [{"user_id": "27", "credits": n, "idempotency_key": f"k{n}"}
                                                      for n in (5, 6)], self.service)[1]["balance"], 5)
-        self.assertEqual(self.balance("7"), 5)
+        self.assertEqual(self.balance("27"), 5)
 
     def test_a_query_beside_a_body_is_a_filter(self):
         status, _, text = self.request("POST", "/rpc/stripe_webhook?apikey=k", {}, {"Content-Type": "application/json"})
@@ -146,7 +148,7 @@ class Double(ExampleCase):
     def test_a_gateway_wants_its_key(self):
         self.api = self.postgrest(gateway=True)
         key = self.api.token("anon")
-        path, body = "/rest/v1/rpc/stripe_webhook", json.dumps(checkout())
+        path, body = "/rest/v1/rpc/stripe_webhook", json.dumps(checkout(metadata={"pack": "starter", "user_id": "37"}))
         headers = {"Content-Type": "application/json", "Stripe-Signature": self.sign(body)}
         self.assertEqual(self.request("POST", path, body, headers)[0], 401)
         self.assertEqual(self.request("POST", path, body, {**headers, "apikey": "key"})[0], 401)

@@ -60,6 +60,8 @@ class Psycopg(ExampleCase):
 
 
 class SupabasePy(ExampleCase):
+    shared_database = True
+
     def rest(self, *arguments, url, key):
         status, out, err = self.run_python("python/rest.py", *arguments, SUPABASE_URL=url, SUPABASE_SERVICE_KEY=key)
         return status, out.strip() or err.strip()

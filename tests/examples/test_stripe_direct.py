@@ -1,23 +1,38 @@
 """examples/stripe_direct: setup.sql in an empty database, then deliveries signed by Stripe's own libraries."""
 
 import json
+import subprocess
 import time
 import unittest
 
 import stripe
 
-from support import EXAMPLES, PAYSTACK_SECRET, STRIPE_SECRET, ExampleCase, checkout, request
+from support import EXAMPLES, PAYSTACK_SECRET, STRIPE_SECRET, ExampleCase, checkout, request, superuser
+
+
+def set_up(database, *options):
+    """What setup.sql prints."""
+    return subprocess.run(["psql", "-X", "-U", "postgres", "-d", database, "-f", EXAMPLES / "stripe_direct" / "setup.sql",
+                           *options], check=True, capture_output=True, text=True).stdout
 
 
 class StripeDirect(ExampleCase):
-    template = "template0"
+    template = "stripe_direct"
+
+    @classmethod
+    def setUpClass(cls):
+        with superuser("postgres") as db:
+            db.execute("CREATE DATABASE stripe_direct TEMPLATE template0")
+            cls.addClassCleanup(cls.drop_template)
+        cls.printed = set_up("stripe_direct", "-v", f"stripe_secret={STRIPE_SECRET}", "-v", f"paystack_secret={PAYSTACK_SECRET}")
+
+    @staticmethod
+    def drop_template():
+        with superuser("postgres") as db:
+            db.execute("DROP DATABASE stripe_direct")
 
     def setUp(self):
         super().setUp()
-        status, self.printed, said = self.run_program(
-            "psql", "-X", "-f", EXAMPLES / "stripe_direct" / "setup.sql", "-v", f"stripe_secret={STRIPE_SECRET}",
-            "-v", f"paystack_secret={PAYSTACK_SECRET}")
-        self.assertEqual(status, 0, said)
         self.api = self.postgrest()
 
     def post(self, body, header=None, provider="stripe"):
@@ -43,8 +58,7 @@ class StripeDirect(ExampleCase):
 
     def test_setting_up_again_changes_nothing(self):
         before = self.value("SELECT count(*) FROM pg_roles")
-        status, printed, said = self.run_program("psql", "-X", "-f", EXAMPLES / "stripe_direct" / "setup.sql")
-        self.assertEqual((status, printed), (0, self.printed), said)
+        self.assertEqual(set_up(self.database), self.printed)
         self.assertEqual((self.value("SELECT count(*) FROM pg_roles"), self.value("SELECT count(*) FROM billing.webhook_secrets")),
                          (before, 2))
 

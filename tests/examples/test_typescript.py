@@ -17,6 +17,8 @@ SHIPPED = EXAMPLES / "typescript" / "billing_rpc.ts"
 
 
 class Types(ExampleCase):
+    shared_database = True
+
     def test_what_is_shipped_is_what_the_catalogue_says(self):
         fresh = generate.generate(self.db)
         self.assertEqual(SHIPPED.read_text(), fresh, "make accept KIND=examples writes it anew")
@@ -85,6 +87,8 @@ class Types(ExampleCase):
 
 
 class Shop(ExampleCase):
+    shared_database = True
+
     def setUp(self):
         super().setUp()
         self.api = self.postgrest(gateway=True)
@@ -109,12 +113,12 @@ class Shop(ExampleCase):
         self.assertEqual((shown["balance"], shown["entries"][0]), (40, ["capture", -60, 40]))
 
     def test_refusals_have_their_places(self):
-        self.assertEqual(self.shop("picture", "nobody@example.com", "p1"), {"kind": "too few"})
-        self.assertEqual(self.shop("picture", "undefined", "p1"), {"kind": "refused", "detail": "user_id_placeholder"})
+        self.assertEqual(self.shop("picture", "nobody@example.com", "p9"), {"kind": "too few"})
+        self.assertEqual(self.shop("picture", "undefined", "p9"), {"kind": "refused", "detail": "user_id_placeholder"})
         self.assertEqual(self.shop("buy", "7", "1", "paid"), {"kind": "refused", "detail": "source_ref_invalid"})
 
     def test_no_answer(self):
-        status, said = self.shop("picture", "7", "p1", role="authenticated")
+        status, said = self.shop("picture", "7", "p9", role="authenticated")
         self.assertEqual((status, said.split(" ")[:3]), (1, ["no", "answer:", "42501"]))
 
     def test_a_serialization_failure_is_tried_again(self):
