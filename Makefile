@@ -76,6 +76,9 @@ test-image: install ## what the container image is built from and does at its fi
 test-monitoring: install ## metrics read by others' parsers; examples/monitoring and examples/psql
 	@scripts/test_monitoring.sh $(TESTS)
 
+test-prometheus: install ## Prometheus itself (Debian's, fetched into target/) scrapes examples/monitoring
+	@scripts/test_prometheus.sh
+
 test-big-monitoring: install ## health, metrics and the views on ten million events (some minutes, 6 GB); EVENTS=100000 for fewer
 	@scripts/test_big_monitoring.sh $(EVENTS)
 

@@ -60,6 +60,19 @@ SELECT billing.add_webhook_secret('stripe', 'whsec_example');
 SELECT * FROM unwell;
 SELECT billing.retire_webhook_secret(3, 'infinity');
 SELECT * FROM unwell;
+-- One that a vault keeps counts for as long as the vault has it, and whoever named it may read it.
+CREATE SCHEMA vault;
+CREATE TABLE vault.secrets (name text, secret text);
+CREATE VIEW vault.decrypted_secrets AS SELECT name, secret AS decrypted_secret FROM vault.secrets;
+INSERT INTO vault.secrets VALUES ('paystack_key', 'sk_test_example');
+SELECT billing.retire_webhook_secret(2);
+SELECT check_name FROM unwell;
+SELECT billing.use_vault_secret('paystack', 'paystack_key');
+SELECT check_name FROM unwell;
+UPDATE vault.secrets SET name = 'another';
+SELECT check_name FROM unwell;
+UPDATE vault.secrets SET name = 'paystack_key';
+SELECT check_name FROM unwell;
 
 -- 4. Events of test mode come in beside those of live mode, and both are processed.
 SELECT * FROM told('2', false);
