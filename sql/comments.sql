@@ -597,7 +597,7 @@ Example: SELECT billing.set_refetch_source('stripe.subscriptions');$$;
 
 COMMENT ON FUNCTION @extschema@.billing_dashboard() IS $$The state of billing as one page of HTML, for a browser.
 
-Events received by hour of the last 48 and by type, failures by reason with what to do, events that nobody takes care of, credits in and out by day of the last 30, subscriptions by status, the last 20 entries of the ledger; charts are inline SVG with a table of the same numbers, times are UTC. It reads at most 100000 events and as many entries, the newest, and says from when on where there are more. No e-mail, payload, metadata or idempotency key is on it, and every value is escaped; nothing on it runs, and it fetches nothing.
+Events received by hour of the last 48 and by type, failures by reason with what to do, events that nobody takes care of, credits in and out by day of the last 30, subscriptions by status, the last 20 entries of the ledger; charts are inline SVG with a table of the same numbers, times are UTC. It reads about 50000 events and as many entries, the newest, and says from when on where there are more. No e-mail, payload, metadata or idempotency key is on it, and every value is escaped; nothing on it runs, and it fetches nothing.
 
 PostgREST sends it as text/html to a caller with role billing_monitor who asks for that (GET /rpc/billing_dashboard, Accept: text/html), with the headers Cache-Control no-store, Content-Security-Policy, Referrer-Policy and X-Content-Type-Options. Reads only.
 

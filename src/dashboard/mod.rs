@@ -1,6 +1,6 @@
 //! The dashboard: reads at most so many rows of each kind, the newest, and hands them to the page.
 
-use billing_core::dashboard::{self, Bounded, Count, Credits, Dashboard, Events, Stuck};
+use billing_core::dashboard::{self, Bounded, Count, Credits, Dashboard, Events, Sample, Stuck};
 use billing_core::webhooks::Status;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -10,16 +10,16 @@ use crate::pg::{self, Client, Time};
 
 mod store;
 
-// What the page may cost, however much there is: it takes some 0.2 seconds at all of these.
+// What the page may cost, however much there is: about 0.2 seconds at all of these.
 
-/// Events read for the charts.
-const EVENTS: i32 = 100_000;
+/// Events read for the charts, about; in the worst case twice as many.
+const EVENTS: i32 = 50_000;
 /// Types of events looked at.
 const EVENT_TYPES: i32 = 200;
-/// A type with more events than these has many: such types share what may be read.
-const MANY_EVENTS: i32 = 250;
+/// Events of a type that are looked at to tell how many come in a time.
+const PROBE: i32 = 100;
 /// Entries of the ledger summed.
-const ENTRIES: i32 = 100_000;
+const ENTRIES: i32 = 50_000;
 /// Entries of the ledger shown.
 const LAST_ENTRIES: i32 = 20;
 /// Failed events read, and as many dead ones.
@@ -53,7 +53,7 @@ fn collect(client: &Client, now: Time) -> Result<Dashboard> {
     let stuck = |rows: Vec<(bool, Stuck)>| bounded(rows, STUCK, |is_so| is_so);
     Ok(Dashboard {
         now: micros,
-        events: events(client, Time::of_micros(dashboard::first_hour(micros)))?,
+        events: events(client, micros, dashboard::first_hour(micros))?,
         failed: bounded(store::failed(client, TROUBLES + 1)?, TROUBLES, |status| status == Status::Failed),
         dead: bounded(store::dead(client, TROUBLES + 1)?, TROUBLES, |status| status == Status::Dead),
         ran_out: stuck(store::ran_out(client, now, STUCK + 1)?),
@@ -80,21 +80,18 @@ fn count((wanted, looked_at): (i64, i64)) -> Count {
     Count { counted: wanted.min(bound), more: looked_at > bound }
 }
 
-/// The newest events of each type. Types with few are read whole; those with many share what may be read, so that
-/// one busy type hides no other.
-fn events(client: &Client, since: Time) -> Result<Events> {
+/// The newest events, of all types back to the same moment.
+fn events(client: &Client, now: i64, first_hour: i64) -> Result<Events> {
     let looked_at = usize::try_from(EVENT_TYPES).unwrap_or(usize::MAX);
-    let types = store::event_types(client, since, EVENT_TYPES + 1, MANY_EVENTS)?;
-    let more_types = types.len() > looked_at;
-    let busy = types.iter().take(looked_at).filter(|(_, is_many)| *is_many).count();
-    let share = EVENTS / i32::try_from(busy).unwrap_or(i32::MAX).max(1);
-    let (types, bounds) = types
-        .into_iter()
-        .take(looked_at)
-        // One more than there are: the bound is not reached.
-        .map(|(event_type, is_many)| (event_type, if is_many { share } else { MANY_EVENTS + 1 }))
-        .unzip();
-    Ok(Events { more_types, ..store::events(client, since, types, bounds)? })
+    let found = store::event_types(client, Time::of_micros(first_hour), EVENT_TYPES + 1, PROBE)?;
+    let more_types = found.len() > looked_at;
+    let (types, begun): (Vec<_>, Vec<_>) = found.into_iter().take(looked_at).unzip();
+    let Sample { since, bounds } = dashboard::sample(now, first_hour, &begun, PROBE, EVENTS);
+    let mut events = store::events(client, Time::of_micros(since), types, bounds)?;
+    events.more_types = more_types;
+    // Without a type that has more than its bound, all were counted since then.
+    events.since = events.since.or((since > first_hour).then_some(since));
+    Ok(events)
 }
 
 fn credits(client: &Client, since: Time) -> Result<Credits> {

@@ -12,7 +12,7 @@ use crate::pg::{Client, Columns, Time, statements};
 
 statements! {
     // From one type of events to the next by the index, without looking at what is between. $1: since, $2: types at
-    // most, $3: from how many events on a type has many.
+    // most, $3: after how many events of a type to look.
     TYPES(TIMESTAMPTZOID, INT4OID, INT4OID) =
         "WITH RECURSIVE types (event_type, place) AS (
              (SELECT v.event_type, 1 FROM billing.webhook_events v ORDER BY v.event_type LIMIT 1)
@@ -21,7 +21,7 @@ statements! {
                      WHERE v.event_type > t.event_type ORDER BY v.event_type LIMIT 1), t.place + 1
              FROM types t WHERE t.event_type IS NOT NULL AND t.place < $2)
          SELECT t.event_type,
-             (SELECT true FROM billing.webhook_events v WHERE v.event_type = t.event_type AND v.received_at >= $1
+             (SELECT v.received_at FROM billing.webhook_events v WHERE v.event_type = t.event_type AND v.received_at >= $1
               ORDER BY v.received_at DESC OFFSET $3 LIMIT 1)
          FROM types t WHERE t.event_type IS NOT NULL";
     // $1: types, $2: how many of each at most, $3: since. Where a type has more, nothing older than its oldest is
@@ -114,12 +114,15 @@ fn status(row: &Columns, ordinal: usize) -> Result<Status> {
     Status::parse(&row.get::<String>(ordinal)?).ok_or(Error::BrokenInvariant)
 }
 
-/// Types of events, the first ones by name; each with whether it has many.
-pub fn event_types(client: &Client, since: Time, max_types: i32, many: i32) -> Result<Vec<(String, bool)>> {
-    let arguments = [since.timestamp().into(), max_types.into(), many.into()];
-    TYPES
-        .with(|s| s.run(client, &arguments))?
-        .all(|row| Ok((row.get(1)?, row.maybe::<bool>(2)?.unwrap_or_default())))
+/// Types of events, the first ones by name; each with when the event after its newest `probe` was received.
+pub fn event_types(
+    client: &Client,
+    since: Time,
+    max_types: i32,
+    probe: i32,
+) -> Result<Vec<(String, Option<i64>)>> {
+    let arguments = [since.timestamp().into(), max_types.into(), probe.into()];
+    TYPES.with(|s| s.run(client, &arguments))?.all(|row| Ok((row.get(1)?, maybe_micros(row, 2)?)))
 }
 
 /// The newest events of each type, as far as its bound, counted.

@@ -212,7 +212,7 @@ fn write_types(html: &mut Html, events: &Events) {
             html.element("tbody", &[], |html| {
                 for row in rows.iter().take(TYPES) {
                     html.element("tr", &[], |html| {
-                        html.element("th", &[("scope", "row")], |html| {
+                        html.element("th", &[("scope", "row"), ("class", "name")], |html| {
                             html.words("code", &[], &shortened(row.event_type, 80));
                         });
                         html.words("td", &[("class", "n")], &number(row.all));

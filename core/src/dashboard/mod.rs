@@ -13,10 +13,12 @@ mod figures;
 mod health;
 mod html;
 mod page;
+mod sample;
 mod subscriptions;
 mod troubles;
 
 pub use page::{page, response_headers};
+pub use sample::{Sample, sample};
 
 /// How many hours of events are shown.
 pub const HOURS: i64 = 48;

@@ -99,7 +99,7 @@ fn write_body(html: &mut Html, data: &Dashboard) {
         health::write(html, data);
     });
     html.element("footer", &[], |html| {
-        html.words("p", &[], "From billing_rpc, in one query each of what is newest; times are UTC. The views of schema billing count everything.");
+        html.words("p", &[], "Made by billing_rpc from the newest rows; times are UTC. The views of schema billing count everything.");
     });
 }
 
@@ -251,7 +251,7 @@ pub fn since_note(html: &mut Html, what: &str, since: Option<Micros>, now: Micro
 
 /// A box that scrolls sideways by itself, so that the page does not; it can be reached by the keyboard.
 pub fn scroll(html: &mut Html, label: &str, content: impl FnOnce(&mut Html)) {
-    let attributes = [("class", "scroll"), ("role", "region"), ("aria-label", label), ("tabindex", "0")];
+    let attributes = [("class", "scroll"), ("role", "group"), ("aria-label", label), ("tabindex", "0")];
     html.element("div", &attributes, content);
 }
 
@@ -265,7 +265,7 @@ pub fn details(html: &mut Html, summary: &str, content: impl FnOnce(&mut Html)) 
 
 /// Something to type into psql.
 pub fn command(html: &mut Html, sql: &'static str) {
-    html.element("pre", &[("tabindex", "0"), ("role", "region"), ("aria-label", "SQL to run")], |html| {
+    html.element("pre", &[], |html| {
         html.words("code", &[], sql);
     });
 }

@@ -137,7 +137,7 @@ fn write_examples(html: &mut Html, data: &Dashboard, reason: &Reason, known: Opt
 
 fn write_example(html: &mut Html, data: &Dashboard, event: &Trouble, status: &str, known: Option<Detail>) {
     html.element("tr", &[], |html| {
-        html.element("th", &[("scope", "row")], |html| {
+        html.element("th", &[("scope", "row"), ("class", "name")], |html| {
             write_name(html, &event.provider, &event.event_id, &event.event_type);
             // A code's own sentence stands above the table.
             if known.is_none_or(|detail| detail.meaning() != event.message) && !event.message.is_empty() {
@@ -212,7 +212,7 @@ fn write_stuck_events(html: &mut Html, data: &Dashboard, stuck: &Bounded<Stuck>,
             html.element("tbody", &[], |html| {
                 for event in stuck.rows.iter().take(EXAMPLES) {
                     html.element("tr", &[], |html| {
-                        html.element("th", &[("scope", "row")], |html| {
+                        html.element("th", &[("scope", "row"), ("class", "name")], |html| {
                             write_name(html, &event.provider, &event.event_id, &event.event_type);
                         });
                         html.element("td", &[], |html| time(html, event.since, data.now));
