@@ -151,6 +151,7 @@ SELECT pg_catalog.pg_extension_config_dump('billing.branch_subscriptions', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.subscriptions', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.refetch_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.code_meetings', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.balance_mirrors', '');
 
 NOTIFY pgrst, 'reload schema';
 

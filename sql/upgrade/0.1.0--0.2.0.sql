@@ -453,6 +453,22 @@ LANGUAGE c VOLATILE SECURITY DEFINER PARALLEL UNSAFE
 SET search_path TO pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'adopt_source_rows_wrapper';
 
+CREATE TABLE billing.balance_mirrors (
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    ended_at timestamptz,
+    credit_type text PRIMARY KEY,
+    relation text NOT NULL,
+    user_column text NOT NULL,
+    balance_column text NOT NULL
+);
+COMMENT ON TABLE billing.balance_mirrors IS 'Columns of the application that are kept in step with balances, or were.';
+COMMENT ON COLUMN billing.balance_mirrors.started_at IS 'When billing.mirror_balances named it.';
+COMMENT ON COLUMN billing.balance_mirrors.ended_at IS 'When it was taken away; null while it is kept in step.';
+COMMENT ON COLUMN billing.balance_mirrors.credit_type IS 'Name of the kind of credits.';
+COMMENT ON COLUMN billing.balance_mirrors.relation IS 'The table, with its schema.';
+COMMENT ON COLUMN billing.balance_mirrors.user_column IS 'Its column of users.';
+COMMENT ON COLUMN billing.balance_mirrors.balance_column IS 'Its column of balances.';
+
 -- What a column of somebody else's table can be used as; null if there is no such column.
 CREATE FUNCTION billing.adopted_column(source regclass DEFAULT NULL, column_name text DEFAULT NULL) RETURNS text
 LANGUAGE sql
@@ -783,5 +799,133 @@ BEGIN
         END IF;
     END LOOP;
     examples := CASE WHEN bad <> '{}' THEN jsonb_build_object('malformed', bad) ELSE '{}' END;
+END
+$$;
+
+-- Runs after each statement that wrote balances of some type which is mirrored. What cannot be written (a table that
+-- is gone, a column renamed, a number too large) must not stop who is buying or spending.
+CREATE FUNCTION billing.mirror_changes() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    names text[];
+    credits bigint[];
+BEGIN
+    SELECT array_agg(n.name ORDER BY n.name COLLATE "C"), array_agg(w.balance - w.held ORDER BY n.name COLLATE "C") INTO names, credits
+    FROM written w JOIN billing.customers c ON c.customer_id = w.customer_id, LATERAL (
+        SELECT c.user_id::text AS name WHERE TG_ARGV[2] IN ('uuid', 'text')
+        UNION ALL SELECT c.legacy_id::text WHERE TG_ARGV[2] IN ('integer', 'text')
+        UNION ALL SELECT unnest(ARRAY[c.external_id, c.email]) WHERE TG_ARGV[2] = 'text'
+    ) n
+    WHERE w.credit_type = TG_ARGV[1] AND n.name IS NOT NULL;
+    IF names IS NULL THEN
+        RETURN NULL;
+    END IF;
+    BEGIN
+        EXECUTE format('SELECT billing.%I($1, $2)', TG_ARGV[0]) USING names, credits;
+    EXCEPTION WHEN data_exception OR integrity_constraint_violation OR syntax_error_or_access_rule_violation OR invalid_schema_name
+        OR object_not_in_prerequisite_state OR feature_not_supported OR plpgsql_error
+    THEN
+        RAISE WARNING USING MESSAGE = 'a balance could not be written to the column that mirrors it',
+            HINT = 'Call billing.mirror_balances again, or without arguments to end it.';
+    END;
+    RETURN NULL;
+END
+$$;
+
+-- The column is written with the rights of its table's owner, by a function of theirs that does only that.
+CREATE FUNCTION billing.mirror_balances(
+    relation text DEFAULT NULL,
+    user_column text DEFAULT NULL,
+    balance_column text DEFAULT NULL,
+    credit_type text DEFAULT 'credits'
+) RETURNS void
+LANGUAGE plpgsql
+VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    mirrored CONSTANT text := coalesce(credit_type, 'credits');
+    writer CONSTANT text := 'mirror_' || left(encode(sha256(convert_to(coalesce(credit_type, 'credits'), 'UTF8')), 'hex'), 16);
+    source regclass;
+    owner name;
+    user_kind text;
+    former name;
+    grantee text;
+BEGIN
+    -- One at a time: who comes second finds what the first has made.
+    LOCK TABLE billing.balance_mirrors IN SHARE ROW EXCLUSIVE MODE;
+    IF relation IS NOT NULL OR user_column IS NOT NULL OR balance_column IS NOT NULL THEN
+        source := (SELECT c.oid FROM pg_class c WHERE c.oid = billing.find_relation(relation) AND c.relkind IN ('r', 'p'));
+        IF source IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'the table to mirror balances to does not exist',
+                HINT = 'Name a table with its schema, for instance public.users.';
+        END IF;
+        user_kind := billing.adopted_column(source, user_column);
+        IF coalesce(user_kind, 'none') NOT IN ('uuid', 'integer', 'text') THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'the table has no such user column, or one of another type',
+                HINT = 'The user column is a uuid, an integer or text.';
+        END IF;
+        IF coalesce(billing.adopted_column(source, balance_column), 'none') NOT IN ('integer', 'numeric') THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'the table has no such balance column, or one of another type',
+                HINT = 'The balance column is an integer or numeric.';
+        END IF;
+        IF mirrored !~ '[^[:space:]]' OR octet_length(mirrored) > 63 THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the credit type is blank or too long';
+        END IF;
+        -- Else the next purchase of somebody who is not adopted yet would write over the only record of what they had.
+        IF NOT EXISTS (SELECT FROM billing.balance_mirrors m WHERE m.credit_type = mirrored)
+            AND (SELECT a.adopted > 0 OR a.remaining > 0 FROM billing.adopt_balances(relation, user_column, balance_column, mirrored) a)
+        THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'the table has balances that are not adopted yet',
+                HINT = 'Call billing.adopt_balances for it first, with dry_run => false.';
+        END IF;
+    END IF;
+    -- A dump carries the function and not the triggers.
+    FOR former IN
+        SELECT t.tgname FROM pg_trigger t WHERE t.tgrelid = 'billing.balances'::regclass AND t.tgname IN (writer || '_insert', writer || '_update')
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON billing.balances', former);
+    END LOOP;
+    IF to_regprocedure(format('billing.%I(text[], bigint[])', writer)) IS NOT NULL THEN
+        EXECUTE format('DROP FUNCTION billing.%I(text[], bigint[])', writer);
+    END IF;
+    IF source IS NULL THEN
+        UPDATE billing.balance_mirrors m SET ended_at = clock_timestamp() WHERE m.credit_type = mirrored AND m.ended_at IS NULL;
+        RETURN;
+    END IF;
+    EXECUTE format($function$
+        CREATE FUNCTION billing.%1$I(names text[], credits bigint[]) RETURNS void
+        LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+        AS $body$
+            UPDATE %2$s AS u SET %3$I = m.credits FROM unnest(names, credits) AS m (name, credits)
+            WHERE u.%4$I = m.name%5$s AND u.%3$I IS DISTINCT FROM m.credits
+        $body$ $function$,
+        writer, source, balance_column, user_column, CASE user_kind WHEN 'text' THEN '' WHEN 'uuid' THEN '::uuid' ELSE '::bigint' END);
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+        FROM pg_proc p, LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        WHERE p.proname = writer AND p.pronamespace = 'billing'::regnamespace AND a.grantee <> p.proowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION billing.%I(text[], bigint[]) FROM %s', writer, grantee);
+    END LOOP;
+    EXECUTE format('GRANT EXECUTE ON FUNCTION billing.%I(text[], bigint[]) TO billing_owner', writer);
+    SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class c WHERE c.oid = source;
+    EXECUTE format('ALTER FUNCTION billing.%I(text[], bigint[]) OWNER TO %I', writer, owner);
+    EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON billing.balances REFERENCING NEW TABLE AS written
+        FOR EACH STATEMENT EXECUTE FUNCTION billing.mirror_changes(%L, %L, %L)', writer || '_insert', writer, mirrored, user_kind);
+    EXECUTE format('CREATE TRIGGER %I AFTER UPDATE ON billing.balances REFERENCING NEW TABLE AS written
+        FOR EACH STATEMENT EXECUTE FUNCTION billing.mirror_changes(%L, %L, %L)', writer || '_update', writer, mirrored, user_kind);
+    INSERT INTO billing.balance_mirrors AS m (credit_type, relation, user_column, balance_column)
+    SELECT mirrored, format('%I.%I', n.nspname, c.relname), mirror_balances.user_column, mirror_balances.balance_column
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = source
+    ON CONFLICT ON CONSTRAINT balance_mirrors_pkey DO UPDATE
+    SET started_at = clock_timestamp(), ended_at = NULL, relation = excluded.relation, user_column = excluded.user_column,
+        balance_column = excluded.balance_column;
 END
 $$;

@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 use crate::pg::{self, Client, Time};
 use crate::{credits, webhooks};
 
+mod store;
+
 /// Whose balance a row is, then the credits of each opening entry that the customer has already.
 #[pg_extern(stable, parallel_restricted, security_definer, schema = "billing")]
 #[search_path(pg_catalog, pg_temp)]
@@ -67,6 +69,9 @@ fn adopt_balance_rows(
     let credit_type = checked_type(credit_type).map_err(|_| BAD_CREDIT_TYPE)?;
     let mut verdicts = vec![Verdict::Remaining; targets.len()];
     pg::write(|client| {
+        if store::was_mirrored(client, credit_type)? {
+            return Err(MIRRORED);
+        }
         let customers = find_or_make(client, &targets)?;
         // Of two rows of one customer, whom a rival has registered meanwhile, neither is the right one.
         let mut rows: BTreeMap<Uuid, Option<(usize, i64)>> = BTreeMap::new();
@@ -148,6 +153,10 @@ fn adopt_source_rows(
 }
 
 const MALFORMED_ROWS: Error = Error::BadArgument("the rows to adopt are malformed");
+/// What a mirror wrote to the application's table is no opening balance.
+const MIRRORED: Error = Error::BadArgument(
+    "balances of this credit type are mirrored, or were: what a mirror wrote cannot be adopted",
+);
 const BAD_CREDIT_TYPE: Error = Error::BadArgument("the credit type is blank or too long");
 
 /// How many rows may be adopted; null is no limit.

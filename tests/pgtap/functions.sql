@@ -37,6 +37,8 @@ INSERT INTO expected VALUES
     ('billing.adopt_balances(text, text, text, text, boolean, bigint)', 'v', false, '{}'),
     ('billing.adopt_stripe_events(text, text, text, text, boolean, bigint)', 'v', false, '{}'),
     ('billing.adopt_sources(text, text, boolean, bigint)', 'v', false, '{}'),
+    ('billing.mirror_balances(text, text, text, text)', 'v', false, '{}'),
+    ('billing.mirror_changes()', 'v', false, '{}'),
     ('billing.adoption_target(text, text)', 's', true, '{}'),
     ('billing.adoption_source(text)', 'i', false, '{}'),
     ('billing.adopt_balance_rows(text[], bigint[], text)', 'v', true, '{}'),

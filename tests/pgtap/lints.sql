@@ -81,7 +81,7 @@ INSERT INTO known SELECT '0001 unindexed_foreign_keys', object
     FROM unnest('{billing.lots lots_customer_id_credit_type_fkey,billing.holds holds_customer_id_credit_type_fkey}'::text[]) AS object;
 -- Closed to everybody: no rows of a customer, or none that a customer is to read.
 INSERT INTO known SELECT '0008 rls_enabled_no_policy', 'billing.' || name FROM unnest('{charges,webhook_events,webhook_secrets,allowed_accounts,
-    packs,pack_prices,plans,plan_prices,refetch_queue,code_meetings}'::text[]) AS name;
+    packs,pack_prices,plans,plan_prices,refetch_queue,code_meetings,balance_mirrors}'::text[]) AS name;
 -- What end users are to call; each looks at the caller's own rows only, and writes nothing. On plain Postgres authenticated is a member of nothing.
 INSERT INTO known SELECT '0029 authenticated_security_definer_function_executable', signature
     FROM unnest(ARRAY['my_credits(text)', 'my_credit_history(integer, bigint, text)', 'my_subscription()', 'has_credits(bigint, text)',

@@ -28,6 +28,7 @@ SELECT lives_ok($$ SELECT billing.define_pack('starter', 1, 1, 'ngn'), billing.d
 SELECT lives_ok($$ SELECT tap.live('aaaaaaaa-0000-4000-8000-000000000000', 1), tap.live('bbbbbbbb-0000-4000-8000-000000000000', 2) $$, 'two users with all that a user may have');
 SELECT lives_ok($$ SELECT process_stripe_webhook(tap.event('evt_1', 'aaaaaaaa-0000-4000-8000-000000000000'), billing.sign_stripe_payload(tap.event('evt_1', 'aaaaaaaa-0000-4000-8000-000000000000'), 'whsec_test')) $$, 'an event');
 INSERT INTO billing.refetch_queue VALUES (now(), 'subscription', 'sub_1', 'conflict');
+INSERT INTO billing.balance_mirrors VALUES (now(), NULL, 'credits', 'public.users', 'id', 'credits_balance');
 INSERT INTO billing.charges (payment_ref, source_ref) VALUES ('pi_1', 'stripe:cs_1');
 SELECT is(reason::text, 'applied', 'a subscription of nobody') FROM apply_subscription_update('{"id": "sub_0", "customer": "cus_0", "status": "active"}', now());
 
@@ -39,7 +40,7 @@ INSERT INTO owned VALUES
     ('billing.hold_lots', '(SELECT p.customer_id FROM billing.holds p WHERE p.hold_id = t.hold_id)'),
     ('billing.branch_subscriptions', '(SELECT p.customer_id FROM billing.payments p WHERE p.payment_id = t.payment_id)');
 CREATE TEMP TABLE closed AS SELECT 'billing.' || name AS name
-    FROM unnest('{charges,webhook_events,webhook_secrets,allowed_accounts,packs,pack_prices,plans,plan_prices,refetch_queue,code_meetings}'::text[]) AS name;
+    FROM unnest('{charges,webhook_events,webhook_secrets,allowed_accounts,packs,pack_prices,plans,plan_prices,refetch_queue,code_meetings,balance_mirrors}'::text[]) AS name;
 SELECT set_eq('SELECT name FROM tap.relations WHERE relkind = ''r''', 'SELECT name FROM owned UNION SELECT name FROM closed', 'every table is either customers'' or closed');
 SELECT set_eq('SELECT table_name FROM billing.intended_policies()', 'SELECT name FROM owned', 'every customers'' table has a policy, no other one has');
 

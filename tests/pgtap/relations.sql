@@ -39,6 +39,7 @@ INSERT INTO expected VALUES
     ('billing.subscriptions', 'r', true, '{}'),
     ('billing.refetch_queue', 'r', true, '{}'),
     ('billing.code_meetings', 'r', true, '{}'),
+    ('billing.balance_mirrors', 'r', true, '{}'),
     -- the secrets are in no dump
     ('billing.webhook_secrets', 'r', false, '{}'),
     ('billing.webhook_secrets_secret_id_seq', 'S', false, '{}'),
