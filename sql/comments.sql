@@ -721,15 +721,21 @@ For: operators.
 
 Example: SELECT adopted, duplicates FROM billing.adopt_sources('public.credit_purchases', 'stripe_session_id');$$;
 
-COMMENT ON FUNCTION billing.mirror_balances(text, text, text, text) IS $$Keeps a column of the application's own table in step with the available credits, for code that still reads it.
+COMMENT ON FUNCTION billing.mirror_balances(text, text, text, text) IS $$Keeps a column of the application's own table in step with the credits here.
 
-relation is a table, named with its schema; user_column is a uuid, an integer or text, and the rows of a customer are those that hold their user id, legacy id, external id or e-mail (in lower case); balance_column is an integer or numeric. From then on every change of a balance of credit_type is written there in the same transaction: balance less what is held, with expired credits until they are written off. All null (but credit_type): taken away. Nothing is written when it begins, so the column must hold what was adopted: a table with rows that billing.adopt_balances would still adopt is refused, and once a type is mirrored no more of it is adopted. Only a superuser can call it.
+For code that still reads that column. relation is a table, named with its schema; user_column is a uuid, an integer or text, and the rows of a customer are those that hold their user id, legacy id, external id or e-mail (in lower case); balance_column is an integer or numeric. From then on every change of a balance of credit_type is written there in the same transaction: balance less what is held, with expired credits until they are written off. All null (but credit_type): taken away.
+
+Answers: nothing. Nothing is written when it begins, so the column must hold what was adopted: a table with rows that billing.adopt_balances would still adopt is refused, and once a type is mirrored no more of it is adopted. Only a superuser can call it.
 
 The column is written with the rights of the table's owner, after the balance is locked: code that locks a user's row and then calls a function of the extension for the same user may end in 40P01, and should be sent again. A customer without a row is passed over. If the column cannot be written, the balance changes all the same, with a WARNING. Triggers are not in dumps: after a restore, call it again. A relation or column that is not there, or of another type, is refused with SQLSTATE 22023.
 
+For: operators.
+
 Example: SELECT billing.mirror_balances('public.users', 'id', 'credits_balance');$$;
 
-COMMENT ON FUNCTION billing.mirror_changes() IS $$Writes changed balances to the column that mirrors them: the function of the triggers that billing.mirror_balances makes.$$;
+COMMENT ON FUNCTION billing.mirror_changes() IS $$Writes changed balances to the column that mirrors them.
+
+The function of the triggers that billing.mirror_balances makes.$$;
 
 COMMENT ON FUNCTION billing.adoption_target(text, text) IS $$Whose balance a row of an adopted relation is.
 

@@ -13,8 +13,8 @@ CREATE TABLE public.users (id bigint PRIMARY KEY, email text, credits_balance bi
 INSERT INTO public.users VALUES (11, 'old@example.com', 30);
 CREATE TABLE public.stripe_events (event_id text PRIMARY KEY, event_type text, processed_at timestamptz, processing_status text, error_message text);
 INSERT INTO public.stripe_events VALUES ('evt_old', 'checkout.session.completed', now(), 'completed', NULL);
-CREATE TABLE public.purchases (session_id text PRIMARY KEY);
-INSERT INTO public.purchases VALUES ('cs_old');
+CREATE TABLE public.credit_purchases (stripe_session_id text PRIMARY KEY);
+INSERT INTO public.credit_purchases VALUES ('cs_old');
 
 SELECT billing.add_webhook_secret('stripe', 'whsec_example'), billing.add_webhook_secret('paystack', 'sk_example');
 SELECT billing.set_refetch_source('stripe.subscriptions');
@@ -22,6 +22,7 @@ SELECT billing.define_plan('pro', 5000, 'ngn', 'month', price_ids => '{price_1,P
 
 -- The person of most examples is 7, ada@example.com and cus_ada, and makes the request.
 SELECT register_billing_user(legacy_id => 7, email => 'ada@example.com', stripe_customer_id => 'cus_ada');
+SELECT adopted FROM billing.adopt_balances('public.users', 'id', 'credits_balance', dry_run => false);
 SELECT register_billing_user(email => 'guest@example.com');
 SELECT register_billing_user(legacy_id => 9, stripe_customer_id => 'cus_grace');
 SELECT set_config('request.jwt.claims', '{"sub": "7"}', false);

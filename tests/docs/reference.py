@@ -53,7 +53,7 @@ SELECT jsonb_build_object(
             'values', enumvals, 'context', context, 'says', short_desc, 'more', extra_desc) ORDER BY name)
         FROM pg_settings WHERE name LIKE 'billing\_rpc.%'),
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'says', shobj_description(oid, 'pg_authid')) ORDER BY rolname)
-        FROM pg_roles WHERE rolname LIKE 'billing\_%'));
+        FROM pg_roles WHERE rolname LIKE 'billing\_%' AND shobj_description(oid, 'pg_authid') IS NOT NULL)); -- a page may make roles of its own
 """
 
 MADE = "<!-- Made of the catalogue's comments: make accept KIND=reference -->"
