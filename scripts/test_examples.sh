@@ -41,7 +41,8 @@ run_file() { # run_file PYTHON LOGS FILE NAME...
   local log status=0
   log=$2/$(basename "$3" .py).log
   "$1" -m unittest -v "$3" "${@:4}" >"$log" 2>&1 || status=$?
-  cat "$log"
+  # Of a file without such a name there is nothing to show.
+  if [[ $status -ne 0 ]] || ! grep -q '^Ran 0 tests' "$log"; then cat "$log"; fi
   return "$status"
 }
 export -f run_file
