@@ -18,10 +18,13 @@ export type Database = {
        *
        * An operation is {"op": "purchase" | "grant" | "spend", ...} with that function's parameters as further keys;
        * expires_at is an ISO 8601 time with an offset. Each is judged on its own, as its single call would be. At most
-       * 100,000 operations; [] gives no rows.
+       * 100,000 operations.
        *
-       * Details of its own: operations_not_an_array, too_many_operations (one row for all); operation_malformed,
-       * unknown_operation, unknown_parameter, parameter_type_mismatch (one operation's).
+       * Answers: for each operation what its single call would answer (applied, replay, duplicate, invalid), or
+       * invalid with operation_malformed, unknown_operation, unknown_parameter or parameter_type_mismatch; for all
+       * together one row, invalid with operations_not_an_array or too_many_operations; no rows for [].
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, credits FROM apply_credit_batch('[{"op": "grant", "user_id": "7", "credits": 5,
        * "idempotency_key": "b-1"}]');
@@ -35,14 +38,18 @@ export type Database = {
       /**
        * Credits a purchase, once per idempotency key and once per source.
        *
-       * user_id is any identifier; credits is a number above zero; amount_minor is what was paid, in minor units of
-       * currency (cents), and both come together. The source is what was paid for: stripe_session_id (cs_..., short
-       * for stripe:cs_...) or source_ref (stripe:cs_..., stripe:pi_... or paystack:<reference>). With expires_at the
-       * credits make a lot of their own: burnt before those that never expire, and never available once it is over.
+       * user_id is any identifier; credits is a number above zero, of credit_type; idempotency_key, at most 255 bytes,
+       * names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB
+       * that the entry keeps; amount_minor is what was paid, in minor units of currency (cents), and both come
+       * together. The source is what was paid for: stripe_session_id (cs_..., short for stripe:cs_...) or source_ref
+       * (stripe:cs_..., stripe:pi_... or paystack:<reference>). With expires_at the credits make a lot of their own:
+       * burnt before those that never expire, and never available once it is over.
        *
        * Answers: applied, with the entry and the balance right after it; replay (the same request again: the
        * original's row); duplicate / already_credited (the source was credited by another key, call or event; the key
        * stays free); invalid with what is wrong, idempotency_key_reused above all.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, credits, balance FROM apply_credit_purchase('7', 100, 'order-1', amount_minor => 900,
        * currency => 'eur', source_ref => 'stripe:pi_1');
@@ -76,6 +83,8 @@ export type Database = {
        * somebody else than metadata.user_id); replay (the same truth again); ignored / stale_event (something newer
        * was applied before); invalid / object_malformed, observed_at_infinite.
        *
+       * For: billing_service.
+       *
        * Example: SELECT reason, status FROM apply_subscription_update('{"id": "sub_1", "customer": "cus_ada",
        * "status": "active"}', now());
        */
@@ -87,11 +96,35 @@ export type Database = {
         Returns: Database['public']['CompositeTypes']['subscription_outcome']
       }
       /**
+       * The state of billing as one page of HTML, for a browser.
+       *
+       * Events received by hour of the last 48 and by type, failures by reason with what to do, events that nobody
+       * takes care of, credits in and out by day of the last 30, subscriptions by status, the last 20 entries of the
+       * ledger; charts are inline SVG with a table of the same numbers, times are UTC. It reads about 50000 events and
+       * as many entries, the newest, and says from when on where there are more. No e-mail, payload, metadata or
+       * idempotency key is on it, and every value is escaped; nothing on it runs, and it fetches nothing.
+       *
+       * PostgREST sends it as text/html to a caller with role billing_monitor who asks for that (GET
+       * /rpc/billing_dashboard, Accept: text/html), with the headers Cache-Control no-store, Content-Security-Policy,
+       * Referrer-Policy and X-Content-Type-Options. Reads only.
+       *
+       * For: billing_monitor.
+       *
+       * Example: SELECT billing_dashboard();
+       */
+      billing_dashboard: {
+        Args: never
+        Returns: string
+      }
+      /**
        * Tells whether an event may change a subscription's status from one to the other.
        *
-       * A status may stay as it is. incomplete may become trialing, active, incomplete_expired or canceled; trialing,
-       * active, past_due, unpaid and paused may become each other or canceled; nothing leaves canceled or
-       * incomplete_expired. False for names that are no status, and for null. Looks at nothing but its arguments.
+       * from_status and to_status are names of statuses, as Stripe has them. A status may stay as it is. incomplete
+       * may become trialing, active, incomplete_expired or canceled; trialing, active, past_due, unpaid and paused may
+       * become each other or canceled; nothing leaves canceled or incomplete_expired. False for names that are no
+       * status, and for null. Looks at nothing but its arguments.
+       *
+       * For: billing_service.
        *
        * Example: SELECT can_transition_subscription('past_due', 'active');
        */
@@ -105,8 +138,13 @@ export type Database = {
       /**
        * Spends a hold, the whole of it or (credits) a part, and releases the rest.
        *
+       * hold_id is what hold_credits answered; credits is how many to spend, above zero and at most what is held; null
+       * is all of them.
+       *
        * Answers: applied; replay (captured with the same credits before); invalid with hold_ended (captured otherwise,
        * released, or run out: status tells), exceeds_hold, credits_not_positive, unknown_hold.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, captured_credits, balance FROM capture_hold('6f1d5d3e-0000-4000-8000-000000000000',
        * 7);
@@ -121,13 +159,16 @@ export type Database = {
       /**
        * Asks for the right to process a Stripe event: for an application that keeps its own webhook handler.
        *
-       * payload_summary may hold object_id and object_type; nothing else of it is kept. lease_seconds is how long the
-       * claim lasts, 1 second to 30 days; null is billing_rpc.claim_lease_seconds.
+       * event_id (evt_...) and event_type have at most 255 bytes. payload_summary may hold object_id and object_type;
+       * nothing else of it is kept. lease_seconds is how long the claim lasts, 1 second to 30 days; null is
+       * billing_rpc.claim_lease_seconds.
        *
        * Answers: applied, with a claim_token (process it, then complete_stripe_event or fail_stripe_event); replay
        * (completed before, with its result); duplicate / in_progress (somebody holds it); duplicate / dead (failed too
        * often); invalid with what is wrong. An event that failed, or whose lease ran out, is claimed anew with
        * attempts one higher.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, claim_token FROM claim_stripe_event('evt_1', 'invoice.paid');
        */
@@ -143,7 +184,14 @@ export type Database = {
       /**
        * Asks for the right to process an event of any provider; otherwise as claim_stripe_event.
        *
-       * provider is a name of at most 63 bytes; event ids are told apart per provider.
+       * provider is a name of at most 63 bytes; event_id and event_type have at most 255, and ids are told apart per
+       * provider. Of payload_summary only object_id and object_type are kept; lease_seconds is how long the claim
+       * lasts, 1 second to 30 days.
+       *
+       * Answers: applied, with a claim_token; replay, duplicate / in_progress, duplicate / dead; invalid with what is
+       * wrong.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, claim_token FROM claim_webhook_event('github', '7f1c', 'push');
        */
@@ -160,13 +208,15 @@ export type Database = {
       /**
        * Completes a claimed Stripe event.
        *
-       * claim_token is what the claim answered; result, at most 16 KiB, is what later claims of the event are
-       * answered.
+       * event_id is as it was claimed; claim_token is what the claim answered; result, at most 16 KiB, is what later
+       * claims of the event are answered.
        *
        * Answers: applied; replay (completed before with that token); invalid / claim_lost (the token no longer holds
        * the event), unknown_event, claim_token_missing, result_too_large.
        *
-       * Example: SELECT reason FROM complete_stripe_event('evt_1', '00000000-0000-0000-0000-000000000000', '{"order":
+       * For: billing_service.
+       *
+       * Example: SELECT reason FROM complete_stripe_event('evt_2', '00000000-0000-0000-0000-000000000000', '{"order":
        * 7}');
        */
       complete_stripe_event: {
@@ -180,7 +230,14 @@ export type Database = {
       /**
        * Completes a claimed event of any provider; otherwise as complete_stripe_event.
        *
-       * Example: SELECT reason FROM complete_webhook_event('github', '7f1c', '00000000-0000-0000-0000-000000000000');
+       * provider and event_id are as they were claimed; claim_token is what the claim answered; result, at most 16
+       * KiB, is what later claims are answered.
+       *
+       * Answers: applied; replay; invalid with claim_lost, unknown_event, claim_token_missing or result_too_large.
+       *
+       * For: billing_service.
+       *
+       * Example: SELECT reason FROM complete_webhook_event('github', '7f1d', '00000000-0000-0000-0000-000000000000');
        */
       complete_webhook_event: {
         Args: {
@@ -194,8 +251,11 @@ export type Database = {
       /**
        * A customer's credits of one type: balance, held and available.
        *
-       * available is what can be spent now. A known customer without entries has 0; an unknown one, or bad input,
-       * gives nulls. Reads only.
+       * user_id is any identifier. balance, held and available are credits of credit_type: available is what can be
+       * spent now, held is reserved by open holds, next_expiry_credits run out at next_expiry_at. A known customer
+       * without entries has 0; an unknown one, or bad input, gives nulls. Reads only.
+       *
+       * For: billing_service.
        *
        * Example: SELECT balance, available FROM credit_balance('7');
        */
@@ -209,8 +269,10 @@ export type Database = {
       /**
        * A customer's balance at a past time.
        *
-       * Counts every entry up to and including at; held, available and next expiry are null. Nulls for an unknown user
-       * or a null time; 0 before the first entry. Reads only.
+       * user_id is any identifier. Counts every entry of credit_type up to and including at; held, available and next
+       * expiry are null. Nulls for an unknown user or a null time; 0 before the first entry. Reads only.
+       *
+       * For: billing_service.
        *
        * Example: SELECT balance FROM credit_balance_at('ada@example.com', now() - interval '1 month');
        */
@@ -225,8 +287,11 @@ export type Database = {
       /**
        * A customer's entries of one credit type, newest first.
        *
-       * At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given:
-       * hand in the last entry_id seen to get the next page. Bad input or an unknown user gives no rows. Reads only.
+       * user_id is any identifier; the entries are those of credit_type. At most max_rows of them (50 if not given,
+       * never more than 1000), older than before_entry_id if that is given: hand in the last entry_id seen to get the
+       * next page. Bad input or an unknown user gives no rows. Reads only.
+       *
+       * For: billing_service.
        *
        * Example: SELECT entry_id, kind, credits, balance FROM credit_history('7', 10);
        */
@@ -242,14 +307,17 @@ export type Database = {
       /**
        * Gives a claimed Stripe event back as failed, to be tried again.
        *
-       * error_message is kept for operators. The next attempt is due after retry_in_seconds, 0 seconds to 30 days;
-       * null is a back-off from 5 minutes, doubling, at most 24 hours. After billing_rpc.max_attempts failures the
-       * event is dead until billing.revive_event.
+       * event_id is as it was claimed; claim_token is what the claim answered; error_message is kept for operators.
+       * The next attempt is due after retry_in_seconds, 0 seconds to 30 days; null is a back-off from 5 minutes,
+       * doubling, at most 24 hours. After billing_rpc.max_attempts failures the event is dead until
+       * billing.revive_event.
        *
        * Answers: applied, with the status (failed or dead); replay (failed before with that token); invalid /
        * claim_lost, unknown_event, error_message_missing and the like.
        *
-       * Example: SELECT reason, status FROM fail_stripe_event('evt_1', '00000000-0000-0000-0000-000000000000', 'mail
+       * For: billing_service.
+       *
+       * Example: SELECT reason, status FROM fail_stripe_event('evt_3', '00000000-0000-0000-0000-000000000000', 'mail
        * server down');
        */
       fail_stripe_event: {
@@ -264,7 +332,16 @@ export type Database = {
       /**
        * Gives a claimed event of any provider back as failed; otherwise as fail_stripe_event.
        *
-       * Example: SELECT reason, status FROM fail_webhook_event('github', '7f1c',
+       * provider and event_id are as they were claimed; claim_token is what the claim answered; error_message is kept
+       * for operators; the next attempt is due after retry_in_seconds, 0 seconds to 30 days; null is a back-off from 5
+       * minutes.
+       *
+       * Answers: applied, with the status failed or dead; replay; invalid with claim_lost, unknown_event,
+       * error_message_missing and the like.
+       *
+       * For: billing_service.
+       *
+       * Example: SELECT reason, status FROM fail_webhook_event('github', '7f1e',
        * '00000000-0000-0000-0000-000000000000', 'disk full', 60);
        */
       fail_webhook_event: {
@@ -280,12 +357,15 @@ export type Database = {
       /**
        * Gives credits that nobody paid for, once per idempotency key.
        *
-       * user_id is any identifier; credits is a number above zero; metadata is a JSON object of at most 16 KiB that
-       * the entry keeps. With expires_at, or a priority other than 0, the credits make a lot of their own: the lowest
-       * priority number is burnt first, then the earliest expiry; once expired, credits are never available.
+       * user_id is any identifier; credits is a number above zero, of credit_type; idempotency_key, at most 255 bytes,
+       * names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB
+       * that the entry keeps. With expires_at, or a priority other than 0, the credits make a lot of their own: the
+       * lowest priority number is burnt first, then the earliest expiry; once expired, credits are never available.
        *
        * Answers: applied, with the entry and the balance right after it; replay (the same request again: the
        * original's row); invalid with what is wrong.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, balance FROM grant_credits('ada@example.com', 20, 'welcome:ada');
        */
@@ -308,6 +388,8 @@ export type Database = {
        * request is told as in my_subscription. In a policy, write it as a subselect, so that it runs once and not for
        * every row. Reads only.
        *
+       * For: billing_service, billing_user.
+       *
        * Example: SELECT has_active_subscription('pro');
        */
       has_active_subscription: {
@@ -319,9 +401,12 @@ export type Database = {
       /**
        * Tells whether whoever makes the request has so many credits available: for row policies.
        *
-       * Neither held nor expired credits count. False for unknown users, and where credits is null or not above zero.
-       * Who makes the request is told as in my_credits. In a policy, write it as a subselect, so that it runs once and
-       * not for every row. Reads only, and keeps nothing back: spend_credits decides.
+       * credits is a number above zero, of credit_type; neither held nor expired ones count. False for unknown users,
+       * and where credits is null or not above zero. Who makes the request is told as in my_credits. In a policy,
+       * write it as a subselect, so that it runs once and not for every row. Reads only, and keeps nothing back:
+       * spend_credits decides.
+       *
+       * For: billing_service, billing_user.
        *
        * Example: SELECT has_credits(10);
        */
@@ -335,11 +420,15 @@ export type Database = {
       /**
        * Reserves credits for a while: neither spent nor available.
        *
-       * ttl_seconds is 1 to 31622400 (366 days); after it the hold counts for nothing, without any job having run. A
-       * replay shows the hold as it is now.
+       * user_id is any identifier; credits is a number above zero, of credit_type; idempotency_key, at most 255 bytes,
+       * names the request: the same key with other parameters is refused; metadata is a JSON object of at most 16 KiB
+       * that the hold keeps. ttl_seconds is 1 to 31622400 (366 days); after it the hold counts for nothing, without
+       * any job having run. A replay shows the hold as it is now.
        *
        * Answers: applied; replay; invalid with insufficient_credits, ttl_seconds_invalid, or what is wrong with an
        * argument.
+       *
+       * For: billing_service.
        *
        * Example: SELECT hold_id, available FROM hold_credits('ada@example.com', 10, 'render-7', ttl_seconds => 600);
        */
@@ -357,9 +446,11 @@ export type Database = {
       /**
        * The entries of whoever makes the request, of one credit type, newest first.
        *
-       * At most max_rows of them (50 if not given, never more than 1000), older than before_entry_id if that is given:
-       * hand in the last entry_id seen to get the next page. Who makes the request is told as in my_credits; no rows
-       * for anybody else, and for bad input. Reads only.
+       * The entries are those of credit_type. At most max_rows of them (50 if not given, never more than 1000), older
+       * than before_entry_id if that is given: hand in the last entry_id seen to get the next page. Who makes the
+       * request is told as in my_credits; no rows for anybody else, and for bad input. Reads only.
+       *
+       * For: billing_service, billing_user.
        *
        * Example: SELECT entry_id, kind, credits, balance FROM my_credit_history(10);
        */
@@ -374,9 +465,11 @@ export type Database = {
       /**
        * The credits of whoever makes the request.
        *
-       * Who that is comes from the sub of the request's JWT: a uuid is the user id, digits are the legacy id, other
-       * text is an external id where these are on. Nulls for anybody else, and for bad input; a known customer without
-       * entries has 0. Otherwise as credit_balance. Reads only.
+       * credit_type is the kind of credits. Who that is comes from the sub of the request's JWT: a uuid is the user
+       * id, digits are the legacy id, other text is an external id where these are on. Nulls for anybody else, and for
+       * bad input; a known customer without entries has 0. Otherwise as credit_balance. Reads only.
+       *
+       * For: billing_service, billing_user.
        *
        * Example: SELECT balance, available FROM my_credits();
        */
@@ -393,6 +486,8 @@ export type Database = {
        * text is an external id where these are on. Nulls for anybody else, and for users without a subscription.
        * Otherwise as subscription_status. Reads only.
        *
+       * For: billing_service, billing_user.
+       *
        * Example: SELECT plan, status, active FROM my_subscription();
        */
       my_subscription: {
@@ -403,8 +498,12 @@ export type Database = {
        * The endpoint that Paystack posts to through PostgREST: POST /rpc/paystack_webhook.
        *
        * The body is the whole request body, the signature comes from the request's x-paystack-signature header, and
-       * the HTTP status goes out with the answer, as with stripe_webhook. The answer itself is that of
-       * process_paystack_webhook.
+       * the HTTP status goes out with the answer, as with stripe_webhook. Grant it to the role of anonymous requests,
+       * as the example does: what is not signed is refused.
+       *
+       * Answers: as process_paystack_webhook: applied, replay, duplicate, ignored, failed or invalid.
+       *
+       * For: billing_service, billing_webhook.
        *
        * Example: GRANT EXECUTE ON FUNCTION paystack_webhook(json) TO anon;
        */
@@ -418,6 +517,8 @@ export type Database = {
        * At most max_rows of them (100 if not given, never more than 1000), the longest waiting first. Fetch each and
        * hand it to apply_subscription_update, with a time taken just before fetching; that takes it off. Bad input
        * gives no rows. Reads only.
+       *
+       * For: billing_service.
        *
        * Example: SELECT object_id, requested_reason FROM pending_refetches(10);
        */
@@ -434,9 +535,13 @@ export type Database = {
        * id: it is put together from the event's name, the ids in its data and, where these do not tell events apart,
        * the body's SHA-256.
        *
-       * Answers: as process_stripe_webhook.
+       * Answers: as process_stripe_webhook: applied, replay, duplicate, ignored, failed or invalid.
        *
-       * Example: SELECT reason, detail FROM process_paystack_webhook('{"event":"charge.success"}', '00');
+       * For: billing_service.
+       *
+       * Example: SELECT o.reason, o.detail FROM (VALUES ('{"event": "transfer.success", "data": {"id": 1, "domain":
+       * "test"}}')) AS event (body), process_paystack_webhook(body, billing.sign_paystack_payload(body, 'sk_example'))
+       * AS o;
        */
       process_paystack_webhook: {
         Args: {
@@ -455,7 +560,11 @@ export type Database = {
        * effect; failed, with why: the event is kept and can be tried again; invalid for what is not authentic or not
        * an event: nothing is stored.
        *
-       * Example: SELECT reason, detail FROM process_stripe_webhook('{"id":"evt_1"}', 't=1700000000,v1=00');
+       * For: billing_service.
+       *
+       * Example: SELECT o.reason, o.detail FROM (VALUES ('{"id": "evt_4", "type": "product.created", "livemode":
+       * false, "data": {"object": {"id": "prod_1"}}}')) AS event (body), process_stripe_webhook(body,
+       * billing.sign_stripe_payload(body, 'whsec_example')) AS o;
        */
       process_stripe_webhook: {
         Args: {
@@ -465,15 +574,19 @@ export type Database = {
         Returns: Database['public']['CompositeTypes']['event_outcome']
       }
       /**
-       * Makes a customer known by the identifiers given, or adds what is new to the one customer whom they name.
+       * Makes a customer known by identifiers, or adds what is new to the one whom they name.
        *
-       * At least one identifier is needed; a provider code alone makes nobody. A further cus_... or CUS_... becomes an
-       * alias. An e-mail given together with the customer's own user_id, legacy_id or external_id replaces the old
-       * one. Failed events that wait for a code linked here are processed in the same call.
+       * user_id, legacy_id and external_id are the application's own ids; email is compared in lower case;
+       * stripe_customer_id is cus_..., paystack_customer_code CUS_.... At least one identifier is needed; a provider
+       * code alone makes nobody. A further code becomes an alias. An email given together with the customer's own
+       * user_id, legacy_id or external_id replaces the old one. Failed events that wait for a code linked here are
+       * processed in the same call.
        *
        * Answers: applied; replay (all known already); invalid with identity_conflict (the identifiers belong to
        * different customers, or the customer has another one of that kind), unknown_user, identifier_missing or what
        * is wrong with the form of one.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, detail FROM register_billing_user(legacy_id => 7, email => 'ada@example.com',
        * stripe_customer_id => 'cus_ada');
@@ -492,8 +605,12 @@ export type Database = {
       /**
        * Ends a hold without spending: its credits are available again.
        *
+       * hold_id is what hold_credits answered.
+       *
        * Answers: applied; replay (released before); invalid with hold_ended (captured or run out: status tells) or
        * unknown_hold.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, available FROM release_hold('6f1d5d3e-0000-4000-8000-000000000000');
        */
@@ -512,6 +629,8 @@ export type Database = {
        *
        * Details: user_id_blank, user_id_placeholder, user_id_malformed, unknown_user.
        *
+       * For: billing_service.
+       *
        * Example: SELECT found, kind FROM resolve_billing_user('ada@example.com');
        */
       resolve_billing_user: {
@@ -521,16 +640,17 @@ export type Database = {
         Returns: Database['public']['CompositeTypes']['user_resolution']
       }
       /**
-       * Processes what is due: recorded events, failed ones whose time has come, claims that ran out, as far as their
-       * payload is kept.
+       * Processes the events that are due: call it once a minute.
        *
-       * At most max_events of them (100 if not given), longest due first; one row for each that was processed, with
-       * its outcome. Each event is on its own: one that fails again holds up no other. Several workers may run at once
-       * and share the work: an event that somebody else holds is left for the next round, uncounted. Schedule it once
-       * a minute.
+       * Due are recorded events, failed ones whose time has come and claims that ran out, as far as their payload is
+       * kept. At most max_events of them (100 if not given), longest due first; one row for each that was processed,
+       * with its outcome. Each event is on its own: one that fails again holds up no other. Several workers may run at
+       * once and share the work: an event that somebody else holds is left for the next round, uncounted.
        *
        * Answers: applied, ignored, duplicate or failed, as the event's delivery would; duplicate / dead for a claim
        * that ran out for the last time; invalid / max_events_invalid, one row.
+       *
+       * For: billing_service.
        *
        * Example: SELECT event_id, reason, detail FROM retry_webhook_events(50);
        */
@@ -543,12 +663,16 @@ export type Database = {
       /**
        * Undoes a purchase, grant, spend or capture, in part or (credits null) what is left of it.
        *
-       * A purchase or grant is undone from its own lot, or from the available credits without a lot; what is missing
-       * there is not collected later but recorded as the entry's shortfall. What a spend or capture gives back returns
-       * to the lots it came from while they live.
+       * entry_id is the entry's number in the ledger; credits is how many to undo, above zero; idempotency_key, at
+       * most 255 bytes, names the request: the same key with other parameters is refused; metadata is a JSON object of
+       * at most 16 KiB that the new entry keeps. A purchase or grant is undone from its own lot, or from the available
+       * credits without a lot; what is missing there is not collected later but recorded as the entry's shortfall.
+       * What a spend or capture gives back returns to the lots it came from while they live.
        *
        * Answers: applied; replay; invalid with unknown_entry, not_reversible, nothing_to_reverse, exceeds_entry, or
        * what is wrong with an argument.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, credits, balance FROM reverse_credit_entry(42, 'undo-42');
        */
@@ -564,12 +688,15 @@ export type Database = {
       /**
        * Takes credits that are available, once per idempotency key.
        *
-       * user_id is any identifier; credits is a number above zero, and shows below zero in the answer and in the
-       * ledger. Nobody is made by spending.
+       * user_id is any identifier; credits is a number above zero, of credit_type, and shows below zero in the answer
+       * and in the ledger; idempotency_key, at most 255 bytes, names the request: the same key with other parameters
+       * is refused; metadata is a JSON object of at most 16 KiB that the entry keeps. Nobody is made by spending.
        *
        * Answers: applied, with the entry and the balance right after it; replay (the same request again: the
        * original's row); invalid / insufficient_credits (nothing is written and the key stays free); invalid with what
        * else is wrong.
+       *
+       * For: billing_service.
        *
        * Example: SELECT reason, detail, balance FROM spend_credits('7', 1, 'image:42');
        */
@@ -596,6 +723,8 @@ export type Database = {
        * now); invalid with idempotency_key_reused (the reference stands for another request), unknown_plan,
        * currency_mismatch, amount_mismatch, unknown_user, or what is wrong with an argument.
        *
+       * For: billing_service.
+       *
        * Example: SELECT reason, status FROM start_subscription_payment('ref_1', 'ada@example.com', 'pro', 5000,
        * 'ngn');
        */
@@ -617,8 +746,13 @@ export type Database = {
        *
        * The body is the whole request body, the signature comes from the request's Stripe-Signature header, and the
        * HTTP status goes out with the answer: 200 where nothing more is needed of Stripe, 400 for what is not
-       * authentic or not an event, 409 while the event is claimed elsewhere, 500 where Stripe should deliver it again.
-       * The answer itself is that of process_stripe_webhook.
+       * authentic or not an event, 409 while the event is claimed elsewhere, 500 where Stripe should deliver it again,
+       * 503 while billing_rpc.webhook_mode is off. Grant it to the role of anonymous requests, as the example does:
+       * what is not signed is refused.
+       *
+       * Answers: as process_stripe_webhook: applied, replay, duplicate, ignored, failed or invalid.
+       *
+       * For: billing_service, billing_webhook.
        *
        * Example: GRANT EXECUTE ON FUNCTION stripe_webhook(json) TO anon;
        */
@@ -632,7 +766,9 @@ export type Database = {
        * Answers with reason replay, for nothing is changed; an unknown reference is invalid / unknown_payment. Reads
        * only.
        *
-       * Example: SELECT status, subscription_end, branches FROM subscription_payment_status('ref_1');
+       * For: billing_service.
+       *
+       * Example: SELECT status, subscription_end, branches FROM subscription_payment_status('ref_2');
        */
       subscription_payment_status: {
         Args: {
@@ -641,12 +777,14 @@ export type Database = {
         Returns: Database['public']['CompositeTypes']['payment_outcome']
       }
       /**
-       * A customer's best subscription: active before trialing, past_due and the others, then by the latest period
-       * end.
+       * A customer's best subscription.
        *
-       * user_id is any identifier. plan is the plan that the subscription's price stands for; active is true while it
-       * can be used: status active or trialing, and its end, if one is set, still ahead. Nulls for an unknown user,
-       * one without a subscription, or bad input. Reads only.
+       * Best is active before trialing, past_due and the others, then by the latest period end. user_id is any
+       * identifier. plan is the plan that the subscription's price stands for; active is true while it can be used:
+       * status active or trialing, and its end, if one is set, still ahead. Nulls for an unknown user, one without a
+       * subscription, or bad input. Reads only.
+       *
+       * For: billing_service.
        *
        * Example: SELECT plan, status, active FROM subscription_status('ada@example.com');
        */
@@ -659,12 +797,15 @@ export type Database = {
       /**
        * Checks an x-paystack-signature header over a raw body, with the stored secrets.
        *
-       * The signature is the lower-case hex HMAC-SHA512 of the body. It carries no time. valid is true or false, never
-       * null. Reads only.
+       * payload is the raw body, byte for byte; signature is the lower-case hex HMAC-SHA512 of the body. It carries no
+       * time. valid is true or false, never null. Reads only.
        *
        * Details, in their order: secret_missing, signature_missing, signature_mismatch.
        *
-       * Example: SELECT valid, detail FROM verify_paystack_signature('{"event":"charge.success"}', '00');
+       * For: billing_service.
+       *
+       * Example: SELECT valid, detail FROM verify_paystack_signature('{"event":"charge.success"}',
+       * billing.sign_paystack_payload('{"event":"charge.success"}', 'sk_example'));
        */
       verify_paystack_signature: {
         Args: {
@@ -676,14 +817,18 @@ export type Database = {
       /**
        * Checks a Stripe-Signature header over a raw body, with the stored secrets.
        *
-       * The body must be byte for byte what Stripe sent. tolerance_seconds is how far the signed time may be from now,
-       * both ways; null is billing_rpc.signature_tolerance_seconds, and 0 means zero seconds. valid is true or false,
-       * never null; signed_at is known once a signature matched. Reads only.
+       * payload is the raw body, byte for byte what Stripe sent; signature_header is the Stripe-Signature header.
+       * tolerance_seconds is how far the signed time may be from now, both ways; null is
+       * billing_rpc.signature_tolerance_seconds, and 0 means zero seconds. valid is true or false, never null;
+       * signed_at is known once a signature matched. Reads only.
        *
        * Details, in their order: secret_missing, tolerance_invalid, signature_missing, signature_malformed,
        * signature_mismatch, signature_expired.
        *
-       * Example: SELECT valid, detail FROM verify_stripe_signature('{"id":"evt_1"}', 't=1700000000,v1=00');
+       * For: billing_service.
+       *
+       * Example: SELECT valid, detail FROM verify_stripe_signature('{"id":"evt_1"}',
+       * billing.sign_stripe_payload('{"id":"evt_1"}', 'whsec_example'));
        */
       verify_stripe_signature: {
         Args: {
@@ -696,17 +841,19 @@ export type Database = {
       /**
        * Applies what the payment gateway says of a payment that was started.
        *
-       * gateway_status is Paystack's: success, failed, abandoned (which is failed), anything else is still pending.
-       * Only a success needs amount_minor (minor units) and currency, which must be those of the start. paid_at null
-       * is now. The first right success marks the payment, gives each of its branches a subscription, and sets
-       * subscription_end: the plan's calendar period, in UTC, after now or after the end of what the customer has paid
-       * for that plan, whichever is later.
+       * reference is that of the start. gateway_status is Paystack's: success, failed, abandoned (which is failed),
+       * anything else is still pending. Only a success needs amount_minor (minor units) and currency, which must be
+       * those of the start. paid_at null is now. The first right success marks the payment, gives each of its branches
+       * a subscription, and sets subscription_end: the plan's calendar period, in UTC, after now or after the end of
+       * what the customer has paid for that plan, whichever is later.
        *
        * Answers: applied (success, or detail payment_failed); replay (a paid payment, whatever is said, or failed
        * again); ignored / payment_pending; invalid with amount_mismatch, currency_mismatch, unknown_payment, or what
        * is wrong with an argument.
        *
-       * Example: SELECT reason, status, subscription_end FROM verify_subscription_payment('ref_1', 'success', 5000,
+       * For: billing_service.
+       *
+       * Example: SELECT reason, status, subscription_end FROM verify_subscription_payment('ref_2', 'success', 5000,
        * 'ngn');
        */
       verify_subscription_payment: {
