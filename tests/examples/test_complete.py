@@ -1,4 +1,4 @@
-"""No example without a README, a place in the two lists, and tests that run it."""
+"""No example without a README that says which tests run it, and a place in the two lists."""
 
 import pathlib
 import re
@@ -15,10 +15,15 @@ class Complete(unittest.TestCase):
         self.assertGreater(len(FOLDERS), 8)
         for folder in FOLDERS:
             with self.subTest(folder):
-                self.assertIn("make test-examples", (EXAMPLES / folder / "README.md").read_text())
+                layers = re.findall(r"`make test-([a-z]+)`", (EXAMPLES / folder / "README.md").read_text())
+                self.assertTrue(layers, "the README names its tests")
                 for page in (EXAMPLES / "README.md", ROOT / "docs" / "clients.md"):
                     self.assertIn(f"{folder}/README.md)", page.read_text(), page.name)
-                self.assertTrue((pathlib.Path(__file__).parent / f"test_{folder}.py").exists(), "tests")
+                if layers[0] == "examples":
+                    self.assertTrue((pathlib.Path(__file__).parent / f"test_{folder}.py").exists(), "tests")
+                else:
+                    tests = [*ROOT.glob(f"tests/{layers[0]}/*.*"), *ROOT.glob(f"scripts/test_{layers[0]}.sh")]
+                    self.assertTrue(any(f"examples/{folder}" in test.read_text() for test in tests), "tests")
 
     def test_links_lead_somewhere(self):
         for page in [*EXAMPLES.rglob("*.md"), ROOT / "docs" / "clients.md"]:
