@@ -918,7 +918,7 @@ COMMENT ON COLUMN @extschema@.subscription_state.cancel_at_period_end IS 'Whethe
 COMMENT ON COLUMN @extschema@.subscription_state.trial_end IS 'When the trial ends or ended; null without one.';
 COMMENT ON COLUMN @extschema@.subscription_state.active IS 'Whether it can be used now: status active or trialing, and its end, if one is set, still ahead.';
 
-COMMENT ON COLUMN @extschema@.refetch_request.object_type IS 'subscription.';
+COMMENT ON COLUMN @extschema@.refetch_request.object_type IS 'What is to be fetched: subscription.';
 COMMENT ON COLUMN @extschema@.refetch_request.object_id IS 'The provider''s id of the object to fetch.';
 COMMENT ON COLUMN @extschema@.refetch_request.requested_reason IS 'Why the truth is wanted, as a stable code.';
 COMMENT ON COLUMN @extschema@.refetch_request.requested_at IS 'When it was asked for.';
@@ -933,6 +933,38 @@ COMMENT ON SEQUENCE billing.ledger_entry_id_seq IS 'Numbers the entries of the l
 COMMENT ON SEQUENCE billing.lots_lot_id_seq IS 'Numbers the lots.';
 COMMENT ON SEQUENCE billing.payments_payment_id_seq IS 'Numbers the subscription payments.';
 COMMENT ON SEQUENCE billing.webhook_secrets_secret_id_seq IS 'Numbers the webhook secrets.';
+
+-- Columns whose first comments, of 0.1.0, said too little: an upgrade says what an install says.
+COMMENT ON COLUMN billing.lot_uses.entry_id IS 'The entry, a spend or capture, that took credits of the lot.';
+COMMENT ON COLUMN billing.lot_uses.lot_id IS 'The lot that they were taken of.';
+COMMENT ON COLUMN billing.lot_uses.credits IS 'How many credits it took.';
+COMMENT ON COLUMN billing.hold_lots.hold_id IS 'The hold that reserves credits of the lot.';
+COMMENT ON COLUMN billing.hold_lots.lot_id IS 'The lot that they are reserved of.';
+COMMENT ON COLUMN billing.credit_totals.in_lots IS 'Of all balances, the credits that are in lots.';
+COMMENT ON COLUMN billing.pack_prices.pack IS 'Name of the pack that costs this.';
+COMMENT ON COLUMN billing.payments.customer_id IS 'The customer who pays.';
+COMMENT ON COLUMN billing.payments.payment_id IS 'Number of the payment here; the provider knows it by its reference.';
+COMMENT ON COLUMN billing.payments.plan IS 'Name of the plan that is paid for.';
+COMMENT ON COLUMN billing.branch_subscriptions.payment_id IS 'The payment that pays for the branch.';
+COMMENT ON COLUMN billing.plans.plan IS 'Name of the plan, as start_subscription_payment takes it.';
+COMMENT ON COLUMN billing.subscriptions.current_period_end IS 'End of the present period.';
+COMMENT ON COLUMN billing.refetch_queue.object_type IS 'What is to be fetched: subscription.';
+COMMENT ON COLUMN billing.webhook_events.claim_token IS 'Token of the last claim: whoever has it completes or fails the event.';
+COMMENT ON COLUMN billing.webhook_events.attempts IS 'How often the event was claimed or processed.';
+COMMENT ON COLUMN billing.allowed_accounts.account_id IS 'Stripe''s id of the connected account, acct_....';
+COMMENT ON COLUMN billing.event_status_counts.provider IS 'stripe, paystack, or the name that an application claims its events by.';
+COMMENT ON COLUMN billing.event_status_counts.events IS 'How many events of that provider have that status.';
+COMMENT ON COLUMN billing.failed_events.provider IS 'stripe, paystack, or the name that an application claims its events by.';
+COMMENT ON COLUMN billing.failed_events.event_id IS 'The provider''s id of the event.';
+COMMENT ON COLUMN billing.failed_events.event_type IS 'The provider''s name of what happened.';
+COMMENT ON COLUMN billing.failed_events.status IS 'failed (to be tried again) or dead (given up).';
+COMMENT ON COLUMN billing.failed_events.attempts IS 'How often the event was claimed or processed.';
+COMMENT ON COLUMN billing.stuck_events.provider IS 'stripe, paystack, or the name that an application claims its events by.';
+COMMENT ON COLUMN billing.stuck_events.event_id IS 'The provider''s id of the event.';
+COMMENT ON COLUMN billing.stuck_events.event_type IS 'The provider''s name of what happened.';
+COMMENT ON COLUMN billing.stuck_events.attempts IS 'How often the event was claimed or processed.';
+COMMENT ON COLUMN billing.stripe_events.event_id IS 'Stripe''s id of the event, evt_....';
+COMMENT ON COLUMN billing.stripe_events.event_type IS 'Stripe''s name of what happened.';
 
 -- The group roles belong to the cluster: a comment that somebody gave one stays.
 DO $$

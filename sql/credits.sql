@@ -119,9 +119,6 @@ CREATE TABLE billing.lot_uses (
     PRIMARY KEY (entry_id, lot_id)
 );
 COMMENT ON TABLE billing.lot_uses IS 'What a spend or capture took from which lot, so that a reversal can give it back there.';
-COMMENT ON COLUMN billing.lot_uses.entry_id IS 'The spend or capture.';
-COMMENT ON COLUMN billing.lot_uses.lot_id IS 'The lot.';
-COMMENT ON COLUMN billing.lot_uses.credits IS 'Credits taken.';
 COMMENT ON COLUMN billing.lot_uses.returned IS 'Of those, undone by reversals.';
 
 CREATE TABLE billing.holds (
@@ -163,8 +160,6 @@ CREATE TABLE billing.hold_lots (
     PRIMARY KEY (hold_id, lot_id)
 );
 COMMENT ON TABLE billing.hold_lots IS 'Which lots a hold lies on.';
-COMMENT ON COLUMN billing.hold_lots.hold_id IS 'The hold.';
-COMMENT ON COLUMN billing.hold_lots.lot_id IS 'The lot.';
 COMMENT ON COLUMN billing.hold_lots.credits IS 'Credits of the hold on that lot.';
 
 CREATE VIEW billing.credit_totals AS
@@ -176,6 +171,5 @@ COMMENT ON COLUMN billing.credit_totals.credit_type IS 'Name of the kind of cred
 COMMENT ON COLUMN billing.credit_totals.customers IS 'Customers who have a balance of that type.';
 COMMENT ON COLUMN billing.credit_totals.balance IS 'Sum of their balances, in credits.';
 COMMENT ON COLUMN billing.credit_totals.held IS 'Of that, under open holds.';
-COMMENT ON COLUMN billing.credit_totals.in_lots IS 'Of that, in lots.';
 
 SET LOCAL search_path TO @extschema@, pg_temp;

@@ -27,7 +27,6 @@ CREATE TABLE billing.pack_prices (
 COMMENT ON TABLE billing.pack_prices IS 'What a credit pack costs in a currency; one row more each time that this changes.';
 COMMENT ON COLUMN billing.pack_prices.valid_from IS 'The whole second from which on it costs that; -infinity for the first row.';
 COMMENT ON COLUMN billing.pack_prices.amount_minor IS 'What one pack costs, in minor units.';
-COMMENT ON COLUMN billing.pack_prices.pack IS 'The pack''s name.';
 COMMENT ON COLUMN billing.pack_prices.currency IS 'ISO 4217, lower case.';
 
 SET LOCAL search_path TO @extschema@, pg_temp;

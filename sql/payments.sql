@@ -21,9 +21,7 @@ CREATE TABLE billing.payments (
 );
 CREATE INDEX payments_customer_id ON billing.payments (customer_id, subscription_end);
 COMMENT ON TABLE billing.payments IS 'Subscription payments started here, each known by its provider''s reference.';
-COMMENT ON COLUMN billing.payments.customer_id IS 'Who pays.';
 COMMENT ON COLUMN billing.payments.period IS 'How long a period it buys: the plan''s when it was started.';
-COMMENT ON COLUMN billing.payments.payment_id IS 'Its number here.';
 COMMENT ON COLUMN billing.payments.amount_minor IS 'How much, in minor units: the plan''s price when it was started.';
 COMMENT ON COLUMN billing.payments.started_at IS 'When it was started.';
 COMMENT ON COLUMN billing.payments.paid_at IS 'When it was paid, as the provider says; else when it was verified.';
@@ -31,7 +29,6 @@ COMMENT ON COLUMN billing.payments.verified_at IS 'When its success became known
 COMMENT ON COLUMN billing.payments.subscription_end IS 'Until when it pays; set with its success.';
 COMMENT ON COLUMN billing.payments.status IS 'pending, success or failed; a failed one may still succeed.';
 COMMENT ON COLUMN billing.payments.reference IS 'The provider''s reference.';
-COMMENT ON COLUMN billing.payments.plan IS 'For which plan.';
 COMMENT ON COLUMN billing.payments.currency IS 'ISO 4217, lower case.';
 COMMENT ON COLUMN billing.payments.main_branch_id IS 'Which of the branches is the main one; null: none.';
 COMMENT ON COLUMN billing.payments.branch_ids IS 'The branches that it was started for, sorted, each once.';
@@ -45,7 +42,6 @@ CREATE TABLE billing.branch_subscriptions (
     PRIMARY KEY (payment_id, branch_id)
 );
 COMMENT ON TABLE billing.branch_subscriptions IS 'The branches that a verified payment pays for, until its subscription_end.';
-COMMENT ON COLUMN billing.branch_subscriptions.payment_id IS 'The payment.';
 COMMENT ON COLUMN billing.branch_subscriptions.created_at IS 'When the payment was verified.';
 COMMENT ON COLUMN billing.branch_subscriptions.is_main_branch IS 'Whether it is the payment''s main branch.';
 COMMENT ON COLUMN billing.branch_subscriptions.branch_id IS 'The application''s id of the branch.';

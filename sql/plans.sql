@@ -20,7 +20,6 @@ COMMENT ON COLUMN billing.plans.credits_per_period IS 'Credits that a paid perio
 COMMENT ON COLUMN billing.plans.interval_count IS 'How many units a period lasts.';
 COMMENT ON COLUMN billing.plans.credits_expire IS 'Whether a period''s credits expire after it.';
 COMMENT ON COLUMN billing.plans.per_branch IS 'Whether the amount is one branch''s.';
-COMMENT ON COLUMN billing.plans.plan IS 'Its name.';
 COMMENT ON COLUMN billing.plans.currency IS 'ISO 4217, lower case.';
 COMMENT ON COLUMN billing.plans.interval_unit IS 'day, week, month or year, of the calendar in UTC.';
 COMMENT ON COLUMN billing.plans.credit_type IS 'Of which type its credits are.';

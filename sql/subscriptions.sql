@@ -31,7 +31,6 @@ COMMENT ON COLUMN billing.subscriptions.customer_id IS 'Whose it is; null until 
 COMMENT ON COLUMN billing.subscriptions.object_at IS 'Time of the last subscription object applied; null where the provider tells no times.';
 COMMENT ON COLUMN billing.subscriptions.status_at IS 'Time of the last status set, by an object or by an invoice; never before object_at.';
 COMMENT ON COLUMN billing.subscriptions.current_period_start IS 'Begin of the period that is paid for.';
-COMMENT ON COLUMN billing.subscriptions.current_period_end IS 'Its end.';
 COMMENT ON COLUMN billing.subscriptions.cancel_at IS 'When it is set to end, if it is.';
 COMMENT ON COLUMN billing.subscriptions.trial_end IS 'End of the trial.';
 COMMENT ON COLUMN billing.subscriptions.created_at IS 'When it was first heard of here.';
@@ -57,7 +56,6 @@ CREATE TABLE billing.refetch_queue (
 CREATE INDEX refetch_queue_requested_at ON billing.refetch_queue (requested_at);
 COMMENT ON TABLE billing.refetch_queue IS 'Objects whose truth is to be fetched from the provider; each once.';
 COMMENT ON COLUMN billing.refetch_queue.requested_at IS 'When it was last asked for.';
-COMMENT ON COLUMN billing.refetch_queue.object_type IS 'subscription.';
 COMMENT ON COLUMN billing.refetch_queue.object_id IS 'The provider''s id of the object.';
 COMMENT ON COLUMN billing.refetch_queue.requested_reason IS 'Why: the detail of the event that asked last, or always, as billing_rpc.refetch says.';
 

@@ -44,13 +44,11 @@ ALTER TABLE billing.webhook_events
     ALTER COLUMN claim_token SET STATISTICS 0,
     ALTER COLUMN payload SET STATISTICS 0;
 COMMENT ON TABLE billing.webhook_events IS 'Every provider event that was verified or claimed, by (provider, event_id).';
-COMMENT ON COLUMN billing.webhook_events.claim_token IS 'Of the last claim.';
 COMMENT ON COLUMN billing.webhook_events.occurred_at IS 'The provider''s time of the event.';
 COMMENT ON COLUMN billing.webhook_events.received_at IS 'When it was first heard of here.';
 COMMENT ON COLUMN billing.webhook_events.processed_at IS 'When it was completed.';
 COMMENT ON COLUMN billing.webhook_events.lease_until IS 'When the claim runs out.';
 COMMENT ON COLUMN billing.webhook_events.next_attempt_at IS 'When a recorded or failed event, or one whose lease runs out, is due to be processed here.';
-COMMENT ON COLUMN billing.webhook_events.attempts IS 'Claims so far.';
 COMMENT ON COLUMN billing.webhook_events.livemode IS 'Real money or test mode, where the event says so.';
 COMMENT ON COLUMN billing.webhook_events.unsigned IS 'Let in without a signature, for end-to-end tests.';
 COMMENT ON COLUMN billing.webhook_events.provider IS 'stripe, paystack, or whatever a claim named.';
@@ -74,16 +72,13 @@ CREATE TABLE billing.allowed_accounts (
 );
 COMMENT ON TABLE billing.allowed_accounts IS 'Stripe Connect accounts whose events are processed.';
 COMMENT ON COLUMN billing.allowed_accounts.created_at IS 'When billing.allow_account named it.';
-COMMENT ON COLUMN billing.allowed_accounts.account_id IS 'acct_...';
 
 CREATE VIEW billing.event_status_counts AS
     SELECT v.provider, v.status, pg_catalog.count(*) AS events, pg_catalog.min(v.received_at) AS first_received_at,
            pg_catalog.max(v.received_at) AS last_received_at
     FROM billing.webhook_events v GROUP BY v.provider, v.status ORDER BY v.provider, v.status;
 COMMENT ON VIEW billing.event_status_counts IS 'How many events there are, by provider and status.';
-COMMENT ON COLUMN billing.event_status_counts.provider IS 'Whose events.';
 COMMENT ON COLUMN billing.event_status_counts.status IS 'recorded, processing, completed, failed or dead.';
-COMMENT ON COLUMN billing.event_status_counts.events IS 'How many.';
 COMMENT ON COLUMN billing.event_status_counts.first_received_at IS 'When the oldest of them was first heard of.';
 COMMENT ON COLUMN billing.event_status_counts.last_received_at IS 'When the newest of them was first heard of.';
 
@@ -94,11 +89,6 @@ CREATE VIEW billing.failed_events AS
     ORDER BY v.received_at DESC;
 COMMENT ON VIEW billing.failed_events IS
     'Events whose processing failed: failed ones are tried again, dead ones wait for billing.revive_event or billing.dismiss_event.';
-COMMENT ON COLUMN billing.failed_events.provider IS 'Whose event.';
-COMMENT ON COLUMN billing.failed_events.event_id IS 'Its id.';
-COMMENT ON COLUMN billing.failed_events.event_type IS 'Its type.';
-COMMENT ON COLUMN billing.failed_events.status IS 'failed or dead.';
-COMMENT ON COLUMN billing.failed_events.attempts IS 'Claims so far.';
 COMMENT ON COLUMN billing.failed_events.error_detail IS 'The code of its last failure.';
 COMMENT ON COLUMN billing.failed_events.error_message IS 'The sentence of its last failure.';
 COMMENT ON COLUMN billing.failed_events.received_at IS 'When it was first heard of here.';
@@ -118,11 +108,7 @@ CREATE VIEW billing.stuck_events AS
         AND v.next_attempt_at < pg_catalog.clock_timestamp() - interval '10 minutes';
 COMMENT ON VIEW billing.stuck_events IS
     'Events that nobody takes care of: claimed by somebody who never came back, or due for more than ten minutes (is retry_webhook_events scheduled?).';
-COMMENT ON COLUMN billing.stuck_events.provider IS 'Whose event.';
-COMMENT ON COLUMN billing.stuck_events.event_id IS 'Its id.';
-COMMENT ON COLUMN billing.stuck_events.event_type IS 'Its type.';
 COMMENT ON COLUMN billing.stuck_events.status IS 'processing, recorded or failed.';
-COMMENT ON COLUMN billing.stuck_events.attempts IS 'Claims so far.';
 COMMENT ON COLUMN billing.stuck_events.stuck_since IS 'When its lease ran out, or when it was due.';
 COMMENT ON COLUMN billing.stuck_events.problem IS 'lease_ran_out or overdue.';
 
@@ -132,8 +118,6 @@ CREATE VIEW billing.stripe_events AS
     FROM billing.webhook_events v WHERE v.provider = 'stripe';
 COMMENT ON VIEW billing.stripe_events IS
     'Stripe''s events by the column names that handlers of one''s own use: their monitoring queries keep working.';
-COMMENT ON COLUMN billing.stripe_events.event_id IS 'evt_...';
-COMMENT ON COLUMN billing.stripe_events.event_type IS 'Its type.';
 COMMENT ON COLUMN billing.stripe_events.received_at IS 'When it was first heard of here.';
 COMMENT ON COLUMN billing.stripe_events.processed_at IS 'When it was completed.';
 COMMENT ON COLUMN billing.stripe_events.processing_status IS 'recorded, processing, completed, failed or dead.';

@@ -277,7 +277,7 @@ def prepare(path, database, text):
 def clean_up(database):
     """Takes away the database of a document, and the roles that it made: all databases share them."""
     psql("postgres", "-c", f"drop database {database}")
-    made = "select format('drop role %I', rolname) from pg_roles where oid >= 16384 and rolname !~ '^billing_' and rolname <> current_user"
+    made = "select format('drop role %I', rolname) from pg_roles where oid >= 16384 and rolname !~ '^billing_(owner|service|webhook|user|monitor)$' and rolname <> current_user"
     psql("postgres", "-c", f"do $$ declare statement text; begin for statement in {made} loop execute statement; end loop; end $$")
 
 

@@ -35,7 +35,7 @@ SELECT jsonb_build_object(
             'arguments', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.proargnames[n], 'type', format_type(p.proargtypes[n - 1], NULL),
                 'default', pg_get_function_arg_default(p.oid, n)) ORDER BY n), '[]') FROM generate_series(1, p.pronargs) n),
             'roles', (SELECT coalesce(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
-                WHERE r.rolname LIKE 'billing\_%' AND shobj_description(r.oid, 'pg_authid') IS NOT NULL AND r.rolname <> 'billing_owner' AND has_function_privilege(r.oid, p.oid, 'EXECUTE')))
+                WHERE r.rolname IN ('billing_service', 'billing_webhook', 'billing_user', 'billing_monitor') AND has_function_privilege(r.oid, p.oid, 'EXECUTE')))
         ORDER BY p.oid::regproc::text)
         FROM pg_proc p JOIN members m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
         WHERE p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)),
@@ -53,7 +53,7 @@ SELECT jsonb_build_object(
             'values', enumvals, 'context', context, 'says', short_desc, 'more', extra_desc) ORDER BY name)
         FROM pg_settings WHERE name LIKE 'billing\_rpc.%'),
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'says', shobj_description(oid, 'pg_authid')) ORDER BY rolname)
-        FROM pg_roles WHERE rolname LIKE 'billing\_%' AND shobj_description(oid, 'pg_authid') IS NOT NULL)); -- a page may make roles of its own
+        FROM pg_roles WHERE rolname IN ('billing_owner', 'billing_service', 'billing_webhook', 'billing_user', 'billing_monitor')));
 """
 
 MADE = "<!-- Made of the catalogue's comments: make accept KIND=reference -->"

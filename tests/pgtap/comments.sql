@@ -30,7 +30,8 @@ SELECT is_empty(
        WHERE obj_description(t.oid, 'pg_type') !~ ('\m' || e.enumlabel || ' \(') $$,
     'the comment of an enum says what each of its values means');
 SELECT is_empty(
-    $$ SELECT rolname FROM pg_roles WHERE rolname LIKE 'billing\_%' AND shobj_description(oid, 'pg_authid') IS NULL $$,
+    $$ SELECT rolname FROM pg_roles
+       WHERE rolname IN ('billing_owner', 'billing_service', 'billing_webhook', 'billing_user', 'billing_monitor') AND shobj_description(oid, 'pg_authid') IS NULL $$,
     'every group role has a comment');
 
 -- Functions.
