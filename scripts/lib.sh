@@ -63,8 +63,14 @@ cargo_install() {
 # Builds in a folder apart, FOLDER/target, so that what is built for the Postgres here stays; all such builds share what they have in
 # common. What is built there tells nothing of this machine's folders.
 build_apart() { # build_apart FOLDER PG_CONFIG
-  PGRX_HOME=$1/pgrx BILLING_TARGET=$1/target BILLING_CARGO_TARGET=$TARGET/apart PG_CONFIG=$2 \
-    RUSTC_WRAPPER=$ROOT/scripts/rustc.sh BILLING_PATHS=$(shipped_paths "$TARGET/apart") nice "$ROOT/scripts/build.sh"
+  mkdir -p "$TARGET"
+  (
+    # One at a time: a library that is built lies where that for another Postgres would.
+    exec 7>"$TARGET/apart.lock"
+    flock 7
+    PGRX_HOME=$1/pgrx BILLING_TARGET=$1/target BILLING_CARGO_TARGET=$TARGET/apart PG_CONFIG=$2 \
+      RUSTC_WRAPPER=$ROOT/scripts/rustc.sh BILLING_PATHS=$(shipped_paths "$TARGET/apart") nice "$ROOT/scripts/build.sh"
+  )
 }
 shipped_paths() { # shipped_paths CARGO_TARGET_DIR
   printf '%s\n' "${CARGO_HOME:-$HOME/.cargo}=/cargo" "$ROOT=/$EXTENSION" "$1=/target"
