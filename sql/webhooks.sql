@@ -37,8 +37,8 @@ CREATE INDEX webhook_events_leases ON billing.webhook_events (lease_until) WHERE
 -- Events that failed, also those that can only be delivered again, and dead ones (never due any more): of an event that goes well
 -- no failure is ever told, so it stays out of here too.
 CREATE INDEX webhook_events_failures ON billing.webhook_events (next_attempt_at, received_at) WHERE error_message IS NOT NULL;
--- Events of test mode, and unsigned ones before the others: a row of live mode is in here only if nobody signed it.
-CREATE INDEX webhook_events_test ON billing.webhook_events (unsigned, received_at) WHERE NOT livemode OR unsigned;
+-- Events of test mode, and unsigned ones: a row of live mode is in here only if nobody signed it.
+CREATE INDEX webhook_events_test ON billing.webhook_events (unsigned) WHERE NOT livemode OR unsigned;
 -- A body that is dropped must not live on in the planner's statistics, nor a claim's token be read there.
 ALTER TABLE billing.webhook_events
     ALTER COLUMN claim_token SET STATISTICS 0,

@@ -309,7 +309,7 @@ $$;
 -- squawk-ignore require-concurrent-index-creation
 CREATE INDEX webhook_events_failures ON billing.webhook_events (next_attempt_at, received_at) WHERE error_message IS NOT NULL;
 -- squawk-ignore require-concurrent-index-creation
-CREATE INDEX webhook_events_test ON billing.webhook_events (unsigned, received_at) WHERE NOT livemode OR unsigned;
+CREATE INDEX webhook_events_test ON billing.webhook_events (unsigned) WHERE NOT livemode OR unsigned;
 CREATE OR REPLACE VIEW billing.event_status_counts AS
     SELECT v.provider, v.status, pg_catalog.count(*) AS events, pg_catalog.min(v.received_at) AS first_received_at,
            pg_catalog.max(v.received_at) AS last_received_at

@@ -11,6 +11,7 @@ END $$;
 CREATE ROLE "odd role";
 
 SELECT is_empty('SELECT * FROM billing.access_audit()', 'nothing after the install');
+SELECT is_empty('SELECT check_name FROM billing.health() WHERE NOT ok', 'nor has health anything to say');
 SELECT is(tap.attempt(role, 'SELECT * FROM billing.access_audit()'), CASE WHEN 'billing_monitor' = role OR 'billing_owner' = role THEN 'ok' ELSE '42501' END, role || ' asks')
     FROM tap.roles;
 
