@@ -15,6 +15,7 @@ CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v google-chrome || true)}
 npm_packages browser tests/browser
 
 out=$TARGET/dashboard
+[[ ${1:-} != --pictures ]] || out=$TARGET/pictures
 rm -rf "$out"
 mkdir -p "$out"
 cluster_start browser
