@@ -36,7 +36,8 @@ SELECT is(
     NULL, 'calling agrees with the catalogue');
 SELECT is(
     (SELECT string_agg(DISTINCT tap.attempt('billing_service', c.statement) || ' ' || c.signature, ', ') FROM calls c
-     WHERE c.signature !~ '^billing\.' AND tap.attempt('billing_service', c.statement) <> 'ok'),
+     -- the page is for monitors
+     WHERE c.signature !~ '^billing\.' AND c.signature <> 'billing_dashboard()' AND tap.attempt('billing_service', c.statement) <> 'ok'),
     NULL, 'whatever billing_service calls with nulls answers with a row');
 
 -- No role reads the tables; billing_monitor sees that there is a secret, not which.
