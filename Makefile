@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 export PG_CONFIG
 
-LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-monitoring test-image test-upgrade
+LAYERS := test-core test-pg test-regress test-isolation test-pairs test-pgtap test-wire test-docs test-examples test-monitoring test-image test-upgrade test-browser
 # Names of single tests for a layer: make test-regress TESTS='credits webhooks'
 TESTS ?=
 
@@ -102,6 +102,15 @@ test-pgxn: pgxn ## that archive built and installed by PGXN's own client, elsewh
 
 matrix: install ## the extension on Postgres 14 to 18, in root folders of their own (needs root); MAJORS='17 18'
 	@scripts/matrix.sh $(MAJORS)
+
+test-browser: install ## the dashboard in Chromium: light and dark, narrow and wide; pictures in target/dashboard
+	@scripts/test_browser.sh
+
+pictures: install ## make the pictures of the dashboard in docs/images anew
+	@scripts/test_browser.sh --pictures
+
+test-big: install ## the dashboard within a second, whatever there is: make test-big ROWS=10000000 (8 GB of disk)
+	@scripts/test_big.sh $(ROWS)
 
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core

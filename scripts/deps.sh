@@ -19,11 +19,16 @@ can_build() {
 # Node from elsewhere will do, so that no second one is installed.
 command -v node >/dev/null && command -v npm >/dev/null || PACKAGES+=(nodejs npm)
 
+# Node from elsewhere will do, so that no second one is installed.
+command -v node >/dev/null && command -v npm >/dev/null || PACKAGES+=(nodejs npm)
+# So will a browser of Chromium's family; its pages need some font.
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || PACKAGES+=(chromium fonts-dejavu-core)
+
 apt_packages() {
   if [[ $only_build == yes ]] && ! command -v dpkg-query >/dev/null && can_build; then return; fi
   command -v dpkg-query >/dev/null || die "this is not a Debian system" \
     "Install by hand: Postgres $PG_MAJOR with its server headers, pgTAP and pg_cron, clang with libclang, a C compiler, sudo," \
-    "perl, Python 3 with venv." \
+    "perl, Python 3 with venv, Node 18 or later with npm, Chromium." \
     "Then set PG_CONFIG to its pg_config."
   local installed missing=() package
   installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${PACKAGES[@]}" 2>/dev/null || true)

@@ -10,11 +10,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/npm.sh"
 pg_paths
 cd "$ROOT" || exit
 
-CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
+CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v google-chrome || true)}
 [[ -x $CHROMIUM ]] || die "there is no Chromium" "Run 'make deps', or set CHROMIUM to a browser of that family."
 npm_packages browser tests/browser
 
 out=$TARGET/dashboard
+[[ ${1:-} != --pictures ]] || out=$TARGET/pictures
 rm -rf "$out"
 mkdir -p "$out"
 cluster_start browser

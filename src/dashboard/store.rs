@@ -95,7 +95,7 @@ statements! {
          FROM (SELECT status, cancel_at_period_end, customer_id FROM billing.subscriptions
                ORDER BY provider, subscription_id LIMIT $1) s
          GROUP BY s.status";
-    // The function may be of a later step of an upgrade than this library; where it is not, there is nothing to show.
+    // Asked for by name, so that the page does without where there is no such function.
     HAS_HEALTH() = "SELECT pg_catalog.to_regprocedure('billing.health()') IS NOT NULL";
     HEALTH() = "SELECT check_name, ok, advice FROM billing.health()";
     HEADERS() = "SELECT pg_catalog.current_setting('response.headers', true)";

@@ -17,7 +17,7 @@ pub fn number(value: i128) -> String {
         text.push(MINUS);
     }
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(THIN);
         }
         text.push(digit);

@@ -73,7 +73,7 @@ fn write_body(html: &mut Html, data: &Dashboard) {
             if let Some(now) = Civil::of(data.now) {
                 html.words("time", &[("datetime", &now.machine())], &now.full());
             }
-            html.text("; reload for now.");
+            html.text("; reload to look again.");
         });
         html.element("nav", &[("aria-label", "Sections")], |html| {
             html.element("ul", &[], |html| {
@@ -189,6 +189,8 @@ fn write_figures(html: &mut Html, data: &Dashboard) {
         .filter(|row| matches!(row.status.as_str(), "active" | "trialing"))
         .map(|row| i128::from(row.subscriptions))
         .sum();
+    let (overdue, ran_out) = (data.overdue.count(), data.ran_out.count());
+    let stuck = Count { counted: overdue.counted + ran_out.counted, more: overdue.more || ran_out.more };
     let since = if events.since.is_some() { "newest only" } else { "last 48 hours" };
     let completed = percent(events.total(|status| status == Status::Completed), all);
     section(html, "figures", "At a glance", |html| {
@@ -199,6 +201,7 @@ fn write_figures(html: &mut Html, data: &Dashboard) {
             figure(html, "Dead", &at_least(data.dead.count()), "wait for you");
             figure(html, "Recorded", &at_least(data.recorded), "wait for a worker");
             figure(html, "In work", &at_least(data.claimed), "claimed now");
+            figure(html, "Stuck", &at_least(stuck), "left alone");
             let more = if data.subscriptions.more { "+" } else { "" };
             figure(html, "Subscribers", &format!("{}{more}", number(active)), "active or trialing");
         });
