@@ -229,6 +229,15 @@ SELECT billing.adopt_sources();
 SELECT billing.adopt_sources('public.credit_purchases', 'user_id');
 SELECT billing.adopt_sources('public.credit_purchases', 'stripe_session_id', max_rows => 0);
 \echo :LAST_ERROR_SQLSTATE
+-- What writes is called with rows that were read; by hand it does no more than that.
+SELECT billing.adopt_balance_rows('{person:7001, customer:00000000-0000-0000-0000-000000000000, person:cus_7, seven, NULL, person:7001}', '{1, 1, 1, 1, 1, 1}');
+SELECT billing.adopt_balance_rows('{person:7001, person:7002}', '{5, 6}');
+SELECT billing.adopt_balance_rows('{person:7003}', '{-1}');
+SELECT billing.adopt_balance_rows('{person:7003}', '{}');
+SELECT billing.adopt_event_rows('{evt_70, evt_70, NULL}', '{a, b, c}', '{2026-01-01, NULL, NULL}');
+SELECT billing.adopt_event_rows('{evt_70}', '{}', '{}');
+SELECT billing.adopt_source_rows('{cs_70, stripe:cs_70, cs_71, "", NULL}', max_rows => 1);
+SELECT billing.adopt_balance_rows(), billing.adopt_event_rows(), billing.adopt_source_rows();
 -- An explicit null reads as the default: a dry run, of credits.
 SELECT dry_run, rows, already FROM billing.adopt_balances('public.members', 'id', 'coins', NULL, NULL, NULL);
 -- A relation is read with the rights of whoever calls.
