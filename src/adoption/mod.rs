@@ -183,6 +183,9 @@ fn find_or_make(client: &Client, targets: &[Option<String>]) -> Result<Vec<Optio
             None => None,
         });
     }
+    let named: Vec<Uuid> = customers.iter().flatten().copied().collect();
+    let existing = customers::existing(client, &named)?;
+    customers.iter_mut().for_each(|customer| *customer = customer.filter(|id| existing.contains(id)));
     let (places, people): (Vec<usize>, Vec<_>) = new.into_iter().unzip();
     for (place, made) in places.into_iter().zip(customers::find_or_make_all(client, &people)?) {
         customers[place] = made;

@@ -202,17 +202,31 @@ fn lock_books(client: &Client) -> Result<(BalanceRow, Time)> {
 /// Whether the source, or what is the same fact, was credited or adopted. `lock`: and nobody is about to
 /// credit it by another of its names, until the transaction ends.
 fn is_credited(client: &Client, source: &Source, lock: bool) -> Result<bool> {
+    // What stands stays: a further run passes over most sources here, and locks nothing.
+    if store::by_source(client, source)?.entry.is_some() {
+        return Ok(true);
+    }
     if !lock {
-        return Ok(store::by_source(client, source)?.entry.is_some());
+        return Ok(false);
     }
     let Some(payment_ref) = source.payment_ref.as_deref() else {
         charges::lock_of_source(client, &source.source_ref)?;
-        return Ok(store::by_source(client, source)?.entry.is_some());
+        return stands_by_now(client, source);
     };
     let charge = charges::lock(client, payment_ref, Some(&source.source_ref))?;
-    let credited = store::by_source(client, source)?.entry.is_some();
+    let credited = stands_by_now(client, source)?;
     if credited && charge.new {
         charges::discard(client, payment_ref)?;
+    }
+    Ok(credited)
+}
+
+/// Under the locks: an older snapshot that shows less must not decide.
+fn stands_by_now(client: &Client, source: &Source) -> Result<bool> {
+    let look = |client: &Client| Ok::<_, Error>(store::by_source(client, source)?.entry.is_some());
+    let credited = look(client)?;
+    if pg::keeps_one_snapshot() && pg::read_latest(look)? != credited {
+        return Err(Error::ConcurrentUpdate);
     }
     Ok(credited)
 }

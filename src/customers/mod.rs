@@ -1,6 +1,6 @@
 //! People: SQL entry points, and how identifiers become customers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use billing_core::customers::{
     Amendment, Identifier, ProviderCode, RawRegistration, Registration, RegistrationPlan, Uuid, jwt_subject,
@@ -265,6 +265,15 @@ pub fn find_or_make_all(client: &Client, people: &[Registration]) -> Result<Vec<
         pgrx::check_for_interrupts!();
     }
     Ok(people.iter().map(|person| customers.get(&only_name(person)).copied()).collect())
+}
+
+/// Those of the customers that there are.
+pub fn existing(client: &Client, customers: &[Uuid]) -> Result<HashSet<Uuid>> {
+    let mut found = HashSet::with_capacity(customers.len());
+    for chunk in customers.chunks(PEOPLE_PER_STATEMENT) {
+        found.extend(store::existing(client, chunk)?);
+    }
+    Ok(found)
 }
 
 /// Bounds the memory of one statement's arguments.

@@ -57,6 +57,9 @@ statements! {
     INSERT_NOBODY(UUIDOID) =
         "INSERT INTO billing.customers (customer_id, forgotten_at) VALUES ($1, pg_catalog.clock_timestamp())
          ON CONFLICT DO NOTHING";
+    EXISTING(UUIDARRAYOID) =
+        "SELECT c.customer_id FROM pg_catalog.unnest($1) AS k (customer_id)
+         JOIN billing.customers c ON c.customer_id = k.customer_id";
     DELETE(UUIDOID) = "DELETE FROM billing.customers WHERE customer_id = $1";
     AMEND(UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
         "UPDATE billing.customers SET
@@ -187,6 +190,12 @@ pub fn insert_all(client: &Client, people: &[&Registration]) -> Result<Vec<(Uuid
     INSERT_ALL
         .with(|s| s.run(client, &arguments))?
         .all(|row| Ok((*row.get::<PgUuid>(1)?.as_bytes(), registration(row)?)))
+}
+
+/// Those of them that there are.
+pub fn existing(client: &Client, customers: &[Uuid]) -> Result<Vec<Uuid>> {
+    let customers: Vec<PgUuid> = customers.iter().copied().map(PgUuid::from_bytes).collect();
+    EXISTING.with(|s| s.run(client, &[customers.into()]))?.all(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))
 }
 
 /// Makes a customer without identifiers, marked as forgotten: none is ever added. Nothing if it is there.

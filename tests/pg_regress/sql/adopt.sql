@@ -89,6 +89,22 @@ TRUNCATE accounts;
 INSERT INTO accounts VALUES ('300', 5), ('ned@example.com', 5);
 SELECT adopted, duplicates, examples FROM billing.adopt_balances('public.accounts', 'who', 'amount', dry_run => false);
 
+-- Any relation will do, of any schema, and any type over a good one; of a table with row security the caller sees what it shows them.
+CREATE DOMAIN old.coins AS bigint CHECK (VALUE < 1000);
+CREATE TABLE old.parts (id char(4), coins old.coins) PARTITION BY LIST (id);
+CREATE TABLE old.part PARTITION OF old.parts DEFAULT;
+ALTER TABLE old.parts ENABLE ROW LEVEL SECURITY;
+INSERT INTO old.parts VALUES ('501', 1), ('502', 2);
+CREATE MATERIALIZED VIEW old.kept AS SELECT id::int + 10 AS id, coins::smallint FROM old.parts;
+SELECT rows, adopted, sum_adopted FROM billing.adopt_balances('old.parts', 'id', 'coins', dry_run => false);
+SELECT rows, adopted, sum_adopted FROM billing.adopt_balances('old.kept', 'id', 'coins', dry_run => false);
+CREATE TABLE old.empty (id uuid, coins int);
+SELECT rows, adopted, sum_rows, sum_adopted, examples FROM billing.adopt_balances('old.empty', 'id', 'coins', dry_run => false);
+-- A row that cannot be read ends the call, and nothing of it is done.
+CREATE VIEW old.broken AS SELECT id, coins / (id::int - 502) AS coins FROM old.parts;
+SELECT rows FROM billing.adopt_balances('old.broken', 'id', 'coins', 'broken', false);
+SELECT count(*) FROM billing.balances WHERE credit_type = 'broken';
+
 -- 3. In batches: so many in a call, until nothing remains.
 TRUNCATE accounts;
 INSERT INTO accounts SELECT n::text, n FROM generate_series(1001, 1007) AS n;
@@ -213,6 +229,15 @@ SELECT billing.adopt_sources();
 SELECT billing.adopt_sources('public.credit_purchases', 'user_id');
 SELECT billing.adopt_sources('public.credit_purchases', 'stripe_session_id', max_rows => 0);
 \echo :LAST_ERROR_SQLSTATE
+-- What writes is called with rows that were read; by hand it does no more than that.
+SELECT billing.adopt_balance_rows('{person:7001, customer:00000000-0000-0000-0000-000000000000, person:cus_7, seven, NULL, person:7001}', '{1, 1, 1, 1, 1, 1}');
+SELECT billing.adopt_balance_rows('{person:7001, person:7002}', '{5, 6}');
+SELECT billing.adopt_balance_rows('{person:7003}', '{-1}');
+SELECT billing.adopt_balance_rows('{person:7003}', '{}');
+SELECT billing.adopt_event_rows('{evt_70, evt_70, NULL}', '{a, b, c}', '{2026-01-01, NULL, NULL}');
+SELECT billing.adopt_event_rows('{evt_70}', '{}', '{}');
+SELECT billing.adopt_source_rows('{cs_70, stripe:cs_70, cs_71, "", NULL}', max_rows => 1);
+SELECT billing.adopt_balance_rows(), billing.adopt_event_rows(), billing.adopt_source_rows();
 -- An explicit null reads as the default: a dry run, of credits.
 SELECT dry_run, rows, already FROM billing.adopt_balances('public.members', 'id', 'coins', NULL, NULL, NULL);
 -- A relation is read with the rights of whoever calls.

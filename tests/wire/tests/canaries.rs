@@ -105,7 +105,8 @@ const PROMISES: &[Promise] = &[
         ],
     ),
     (SUMMARY, &[]),
-    (ARGUMENT, &[]),
+    // It says how a text is read as a source, and nothing else.
+    (ARGUMENT, &["answer of billing.adoption_source"]),
     // Postgres says at DEBUG1 which relation it does not find.
     (RELATION, &["log", "notice"]),
     // Postgres shows the row; the extension's own constraints hold no text of anybody's.

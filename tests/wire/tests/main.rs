@@ -3,6 +3,7 @@
 
 use libtest_mimic::{Arguments, Trial};
 
+mod adoption;
 mod any_arguments;
 mod bad_bodies;
 mod bad_input;
@@ -51,6 +52,7 @@ fn main() {
     restore::add(&mut add);
     replication::add(&mut add);
     drop_guard::add(&mut add);
+    adoption::add(&mut add);
     crashes::add(&mut add);
     ledger_model::add(&mut add);
     tampering::add(&mut add);
