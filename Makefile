@@ -109,7 +109,7 @@ test-browser: install ## the dashboard in Chromium: light and dark, narrow and w
 pictures: install ## make the pictures of the dashboard in docs/images anew
 	@scripts/test_browser.sh --pictures
 
-test-big: install ## the dashboard within a second, whatever there is: make test-big ROWS=10000000 (8 GB of disk)
+test-big: install ## the dashboard within a second, whatever there is: make test-big ROWS=10000000 (12 GB of disk)
 	@scripts/test_big.sh $(ROWS)
 
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases

@@ -49,7 +49,7 @@ const browser = await chromium.launch({
     '--disable-component-update', '--disable-sync'],
 })
 
-// What is in the page: found by its own scripts being off, so asked of the browser from outside.
+// Asked of the browser about the page: each answers with what is wrong.
 const wide = () => {
   const page = document.scrollingElement
   if (page.scrollWidth <= window.innerWidth) return []
@@ -91,16 +91,15 @@ for (const colorScheme of SCHEMES) {
     }
     // Unfolded, so that axe sees the tables too.
     await page.evaluate(() => { for (const box of document.querySelectorAll('details')) box.open = true })
-    for (const width of [WIDTHS[0]]) {
-      await page.setViewportSize({ width, height: HEIGHT })
-      check(`${name} ${colorScheme} ${width}: unfolded no wider than the window`, await page.evaluate(wide))
-      await page.evaluate(axe)
-      const result = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }))
-      check(`${name} ${colorScheme} ${width}: axe finds nothing`, result.violations.flatMap(violation =>
-        violation.nodes.map(node => `${violation.id}: ${node.target} ${node.failureSummary.replaceAll('\n', ' ')}`)))
-      const seen = result.passes.some(pass => pass.id === 'color-contrast') || result.violations.some(v => v.id === 'color-contrast')
-      check(`${name} ${colorScheme} ${width}: axe did look at contrast`, seen ? [] : ['color-contrast was not tried'])
-    }
+    const [narrow] = WIDTHS
+    await page.setViewportSize({ width: narrow, height: HEIGHT })
+    check(`${name} ${colorScheme} ${narrow}: unfolded no wider than the window`, await page.evaluate(wide))
+    await page.evaluate(axe)
+    const result = await page.evaluate(() => axe.run(document, { resultTypes: ['violations'] }))
+    check(`${name} ${colorScheme}: axe finds nothing`, result.violations.flatMap(violation =>
+      violation.nodes.map(node => `${violation.id}: ${node.target} ${node.failureSummary.replaceAll('\n', ' ')}`)))
+    const tried = [...result.passes, ...result.violations].some(rule => rule.id === 'color-contrast')
+    check(`${name} ${colorScheme}: axe did look at contrast`, tried ? [] : ['color-contrast was not tried'])
     check(`${name} ${colorScheme}: nothing told, nothing else asked for`, told)
     check(`${name} ${colorScheme}: one request`, asked.length === 1 ? [] : [...asked])
     await page.close()
