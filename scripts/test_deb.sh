@@ -123,13 +123,14 @@ gone() {
 
 # --- the same bytes again, and what Debian's own judge says ---
 
-# Another folder, another target folder: nothing but the sources and the tools is the same.
+# Another folder, another target folder: nothing but the sources, their time and the tools is the same.
 built_again() {
-  local again=$WORK/again
+  local again=$WORK/again epoch
+  epoch=$(stat -c %Y "$TARGET/deb/tree/DEBIAN/control")
   rm -rf "$again"
   mkdir -p "$again"
   git ls-files -z | tar --null -T - -c | tar -x -C "$again"
-  (cd "$again" && SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$ROOT" log -1 --format=%ct)} scripts/deb.sh) 8>&- || return 1
+  (cd "$again" && SOURCE_DATE_EPOCH=$epoch scripts/deb.sh) 8>&- || return 1
   sha256sum "$DEB" "$again/target/deb"/*.deb
   cmp "$DEB" "$again/target/deb"/*.deb
 }
