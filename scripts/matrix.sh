@@ -172,5 +172,6 @@ failed=0
 for major in "${majors[@]}"; do
   for column in "${COLUMNS[@]}"; do [[ $(contents "$major" "$column") != FAILED ]] || failed=$((failed + 1)); done
 done
-say "" "matrix: $failed failed, in $((SECONDS - started)) s"
+printf "\n"
+say "matrix: $failed failed, in $((SECONDS - started)) s"
 [[ $failed -eq 0 ]]
