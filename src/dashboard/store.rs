@@ -78,7 +78,7 @@ statements! {
              SELECT n.credit_type, pg_catalog.date_trunc('day', n.created_at, 'UTC') AS day, pg_catalog.count(*) AS entries,
                  coalesce(pg_catalog.sum(n.credits) FILTER (WHERE n.credits > 0), 0) AS added,
                  -coalesce(pg_catalog.sum(n.credits) FILTER (WHERE n.credits < 0), 0) AS taken
-             FROM newest n WHERE n.created_at >= $1 GROUP BY 1, 2
+             FROM newest n WHERE n.created_at >= $1 AND n.credits <> 0 GROUP BY 1, 2
          ), types AS MATERIALIZED (
              SELECT s.credit_type, pg_catalog.row_number() OVER (ORDER BY pg_catalog.sum(s.entries) DESC, s.credit_type) AS place
              FROM sums s GROUP BY s.credit_type ORDER BY 2 LIMIT $3
@@ -95,8 +95,6 @@ statements! {
          FROM (SELECT status, cancel_at_period_end, customer_id FROM billing.subscriptions
                ORDER BY provider, subscription_id LIMIT $1) s
          GROUP BY s.status";
-    // Asked for by name, so that the page does without where there is no such function.
-    HAS_HEALTH() = "SELECT pg_catalog.to_regprocedure('billing.health()') IS NOT NULL";
     HEALTH() = "SELECT check_name, ok, advice FROM billing.health()";
     HEADERS() = "SELECT pg_catalog.current_setting('response.headers', true)";
     SET_HEADERS(TEXTOID) = "SELECT pg_catalog.set_config('response.headers', $1, true)";
@@ -249,12 +247,8 @@ pub fn subscriptions(client: &Client, max_rows: i32) -> Result<Subscriptions> {
     Ok(Subscriptions { statuses, more: counted >= max_rows.into() })
 }
 
-/// The checks of `billing.health()`; none where there is no such function.
+/// The checks of `billing.health()`.
 pub fn health(client: &Client) -> Result<Vec<Check>> {
-    let exists = HAS_HEALTH.with(|s| s.run(client, &[]))?.first(|row| row.get(1))?.unwrap_or(false);
-    if !exists {
-        return Ok(Vec::new());
-    }
     HEALTH.with(|s| s.run(client, &[]))?.all(|row| {
         Ok(Check { name: row.get(1)?, ok: row.get(2)?, advice: row.maybe(3)?.unwrap_or_default() })
     })
