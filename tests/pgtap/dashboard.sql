@@ -77,8 +77,10 @@ SELECT billing_dashboard() AS page \gset
 SELECT matches(:'page'::text, 'at least 1\u202f000 events are dead', 'counted as far as a bound, and said so');
 SELECT is_empty('SELECT relname FROM scanned WHERE whole > 0', 'no table is read from end to end');
 -- An index read from end to end is as slow. All events are counted; of each of the three types a hundred and one are looked at before,
--- and one to find it; of the dead ones a thousand and one.
-SELECT is((SELECT by_index FROM scanned WHERE relname = 'webhook_events'), 20000 + 3 * 101 + 3 + 1001::bigint, 'so many events are looked at');
+-- and one to find it; of the dead ones a thousand and one. Health looks at the newest and the oldest hundred of each type for live mode, at the
+-- oldest hundred for bodies kept too long, each time at one to find the type, and at one dead event.
+SELECT is((SELECT by_index FROM scanned WHERE relname = 'webhook_events'),
+    20000 + 3 * 101 + 3 + 1001 + 3 * (200 + 1) + 3 * (100 + 1) + 1::bigint, 'so many events are looked at');
 SELECT is((SELECT by_index FROM scanned WHERE relname = 'ledger'), (SELECT count(*) FROM billing.ledger) + 20, 'and all entries, as there are not too many');
 
 SELECT * FROM finish();
