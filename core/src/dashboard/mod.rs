@@ -1,6 +1,6 @@
 //! The dashboard: one page of HTML from a few numbers. No clock and no I/O; what is shown is what was handed in.
 //!
-//! Nothing here can write a value unescaped: see [`html`].
+//! Nothing here can write a value unescaped: see `html`.
 
 use crate::credits::account::Micros;
 use crate::webhooks::Status;
