@@ -378,7 +378,7 @@ Example: SELECT billing.allow_account('acct_1');$$;
 
 COMMENT ON FUNCTION billing.find_relation(text) IS $$Finds the table, view or foreign table that an operator names.
 
-relation is a name with its schema, quoted where need be. Null where there is nothing of that name to read from, whatever the text. For billing.set_users_table and billing.set_refetch_source.
+relation is a name, with its schema unless that is public, quoted where need be. Null where there is nothing of that name to read from, whatever the text. For the functions that take a relation.
 
 For: operators.
 
@@ -386,7 +386,7 @@ Example: SELECT billing.find_relation('auth.users');$$;
 
 COMMENT ON FUNCTION billing.set_users_table(text, text, text) IS $$Names the application's table of users: from then on whoever it does not know is unknown_user.
 
-relation is the table's name with its schema; id_column a uuid, an integer or text; email_column may be null. All null takes it away. Called by a superuser, whose view billing.application_users reads the table for the extension: nothing is granted on the table itself.
+relation is the table's name, with its schema unless that is public; id_column a uuid, an integer or text; email_column may be null. All null takes it away. Called by a superuser, whose view billing.application_users reads the table for the extension: nothing is granted on the table itself.
 
 Answers: nothing. What does not exist or does not fit is refused with SQLSTATE 22023.
 
@@ -585,7 +585,7 @@ Example: SELECT has_active_subscription('pro');$$;
 
 COMMENT ON FUNCTION billing.set_refetch_source(text) IS $$Names a relation that the truth on subscriptions is read from.
 
-It is read in the same call in which the truth is wanted. relation is its name with its schema: a table, view or foreign table with a column id of type text and a column attrs of type jsonb, as the Stripe foreign data wrapper of Supabase Wrappers has. Null takes it away. What is not found there, or cannot be read, goes on the queue. Called by a superuser, whose view billing.refetch_source reads the relation for the extension.
+It is read in the same call in which the truth is wanted. relation is its name, with its schema unless that is public: a table, view or foreign table with a column id of type text and a column attrs of type jsonb, as the Stripe foreign data wrapper of Supabase Wrappers has. Null takes it away. What is not found there, or cannot be read, goes on the queue. Called by a superuser, whose view billing.refetch_source reads the relation for the extension.
 
 Answers: nothing. What does not exist or does not fit is refused with SQLSTATE 22023.
 
@@ -693,7 +693,7 @@ Example: SELECT billing.keep_for_owner('billing.refetch_source');$$;
 
 COMMENT ON FUNCTION billing.adopt_balances(text, text, text, text, boolean, bigint) IS $$Takes an existing application's balances over, each as one opening entry of kind adjustment.
 
-relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. user_column is a uuid, an integer or text and names people as every user_id does; who is unknown is made a customer. balance_column is an integer or numeric, in credits of credit_type. dry_run is true unless said otherwise: then nothing is written, and the report says what would be. max_rows adopts at most that many in this call, so that a large table is taken in transactions of their own: call it again until remaining is 0. The opening entry adds to what the customer has here already. Its key is made of customer and credit type, so a second run, of this or another relation, adopts nobody twice, whatever has become of the balance since.
+relation is a table, view or foreign table, named with its schema unless that is public, and read with the rights of whoever calls this. user_column is a uuid, an integer or text and names people as every user_id does; who is unknown is made a customer. balance_column is an integer or numeric, in credits of credit_type. dry_run is true unless said otherwise: then nothing is written, and the report says what would be. max_rows adopts at most that many in this call, so that a large table is taken in transactions of their own: call it again until remaining is 0. The opening entry adds to what the customer has here already. Its key is made of customer and credit type, so a second run, of this or another relation, adopts nobody twice, whatever has become of the balance since.
 
 Answers: a report. Every row is counted once, in one of: adopted (in a dry run: would be), already (in an earlier run), users_not_found (null, no identifier, or nobody by the users table), duplicates (several rows of one person: none of them is adopted), nulls, negatives, malformed (a fraction, or more than 64 bits, alone or with what is here), remaining (beyond max_rows, or changed by somebody meanwhile). Beside that: changed, of those adopted already, how many show another balance now than was adopted; zeros, how many adopted ones are of 0 credits; sum_rows of all balances, sum_adopted, sum_already; examples, per cause the first 20 people as user_column names them. What is left out can be mended in the relation and adopted by a further run. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
 
@@ -703,7 +703,7 @@ Example: SELECT adopted, sum_adopted, examples FROM billing.adopt_balances('publ
 
 COMMENT ON FUNCTION billing.adopt_stripe_events(text, text, text, text, boolean, bigint) IS $$Takes over which of Stripe's events an existing application has processed: they answer replay here.
 
-relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. id_column holds evt_..., type_column the type (null if there is no such column; an event whose type is missing is adopted as unknown). processed_column is a time (null: not processed) or a boolean; a time without a zone is read in the session's. dry_run is true unless said otherwise: then nothing is written. max_rows adopts at most that many in this call. An event that stands here as recorded, failed or dead, or whose lease ran out, is completed too; one that somebody holds by a live lease is left.
+relation is a table, view or foreign table, named with its schema unless that is public, and read with the rights of whoever calls this. id_column holds evt_..., type_column the type (null if there is no such column; an event whose type is missing is adopted as unknown). processed_column is a time (null: not processed) or a boolean; a time without a zone is read in the session's. dry_run is true unless said otherwise: then nothing is written. max_rows adopts at most that many in this call. An event that stands here as recorded, failed or dead, or whose lease ran out, is completed too; one that somebody holds by a live lease is left.
 
 Answers: a report. Every row is counted once, in one of: adopted (in a dry run: would be), already (completed here before), in_progress (claimed by a live lease), not_processed, duplicates (further rows of an event: it was processed if one of them says so), malformed (no id, or one that is blank or too long), remaining (beyond max_rows). examples has the first 20 ids of those in progress and malformed. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
 
@@ -713,7 +713,7 @@ Example: SELECT adopted, not_processed FROM billing.adopt_stripe_events('public.
 
 COMMENT ON FUNCTION billing.adopt_sources(text, text, boolean, bigint) IS $$Takes over which purchases an existing application has credited: they are duplicates here.
 
-relation is a table, view or foreign table, named with its schema, and read with the rights of whoever calls this. From then on each of them answers duplicate / already_credited. source_column is text: cs_..., pi_... and in_...#<plan>, with or without stripe: in front, and any other reference as Paystack's, with or without paystack:. dry_run is true unless said otherwise: then nothing is written. max_rows adopts at most that many in this call. Credits are not given: adopt the balances for that. A refund of such a purchase is ignored / nothing_to_undo or unknown_payment, as its credits are part of the adopted balance: take them back by hand.
+relation is a table, view or foreign table, named with its schema unless that is public, and read with the rights of whoever calls this. From then on each of them answers duplicate / already_credited. source_column is text: cs_..., pi_... and in_...#<plan>, with or without stripe: in front, and any other reference as Paystack's, with or without paystack:. dry_run is true unless said otherwise: then nothing is written. max_rows adopts at most that many in this call. Credits are not given: adopt the balances for that. A refund of such a purchase is ignored / nothing_to_undo or unknown_payment, as its credits are part of the adopted balance: take them back by hand.
 
 Answers: a report. Every row is counted once, in one of: adopted (in a dry run: would be), already (credited or adopted here before, by this name or by that of the same payment), duplicates (further rows of a source), nulls, malformed (no source), remaining (beyond max_rows). examples has the first 20 malformed ones. A relation or column that is not there, or of another type, and a max_rows below 1 are refused with SQLSTATE 22023.
 
@@ -723,7 +723,7 @@ Example: SELECT adopted, duplicates FROM billing.adopt_sources('public.credit_pu
 
 COMMENT ON FUNCTION billing.mirror_balances(text, text, text, text) IS $$Keeps a column of the application's own table in step with the credits here.
 
-For code that still reads that column. relation is a table, named with its schema; user_column is a uuid, an integer or text, and the rows of a customer are those that hold their user id, legacy id, external id or e-mail (in lower case); balance_column is an integer or numeric. From then on every change of a balance of credit_type is written there in the same transaction: balance less what is held, with expired credits until they are written off. All null (but credit_type): taken away.
+For code that still reads that column. relation is a table, named with its schema unless that is public; user_column is a uuid, an integer or text, and the rows of a customer are those that hold their user id, legacy id, external id or e-mail (in lower case); balance_column is an integer or numeric. From then on every change of a balance of credit_type is written there in the same transaction: balance less what is held, with expired credits until they are written off. All null (but credit_type): taken away.
 
 Answers: nothing. Nothing is written when it begins, so the column must hold what was adopted: a table with rows that billing.adopt_balances would still adopt is refused, and once a type is mirrored no more of it is adopted. Only a superuser can call it.
 

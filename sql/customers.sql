@@ -65,7 +65,8 @@ AS $$
 DECLARE
     found regclass;
 BEGIN
-    found := to_regclass(relation);
+    -- Without a schema it is the application's, which the pinned path does not see.
+    found := coalesce(to_regclass(relation), to_regclass('public.' || relation));
     RETURN (SELECT c.oid FROM pg_class c WHERE c.oid = found AND c.relkind IN ('r', 'p', 'v', 'm', 'f'));
 EXCEPTION WHEN syntax_error OR invalid_name OR feature_not_supported OR undefined_table OR invalid_schema_name THEN
     RETURN NULL;

@@ -101,6 +101,22 @@ BEGIN
 END
 $$;
 
+-- A name without a schema is found in public.
+CREATE OR REPLACE FUNCTION billing.find_relation(relation text DEFAULT NULL) RETURNS regclass
+LANGUAGE plpgsql
+STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found regclass;
+BEGIN
+    -- Without a schema it is the application's, which the pinned path does not see.
+    found := coalesce(to_regclass(relation), to_regclass('public.' || relation));
+    RETURN (SELECT c.oid FROM pg_class c WHERE c.oid = found AND c.relkind IN ('r', 'p', 'v', 'm', 'f'));
+EXCEPTION WHEN syntax_error OR invalid_name OR feature_not_supported OR undefined_table OR invalid_schema_name THEN
+    RETURN NULL;
+END
+$$;
 CREATE OR REPLACE FUNCTION billing.set_users_table(
     relation text DEFAULT NULL,
     id_column text DEFAULT NULL,

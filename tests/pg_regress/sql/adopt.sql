@@ -205,10 +205,12 @@ SELECT pg_temp.paid('evt_6', 'cs_6', 'pi_6', '1', 7);
 SELECT * FROM billing.reconcile();
 SELECT credit_type, balance FROM billing.credit_totals ORDER BY 1;
 
+-- A name without a schema is found in public.
+SELECT rows FROM billing.adopt_balances('members', 'id', 'coins');
+
 -- 9. Bad input is refused with 22023, and no word of it comes back.
 SELECT billing.adopt_balances('public.nothing', 'id', 'coins');
 \echo :LAST_ERROR_SQLSTATE
-SELECT billing.adopt_balances('members', 'id', 'coins');
 SELECT billing.adopt_balances('public.members; DROP TABLE members', 'id', 'coins');
 SELECT billing.adopt_balances();
 SELECT billing.adopt_balances('public.members', 'nothing', 'coins');
