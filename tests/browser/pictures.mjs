@@ -16,7 +16,7 @@ for (const colorScheme of ['light', 'dark']) {
   await page.goto(pathToFileURL(resolve(folder, 'busy.html')).href)
   // What matters most at a glance, in the height of a screen.
   await page.evaluate(() => {
-    for (const id of ['failures', 'stuck', 'subscriptions', 'ledger']) document.getElementById(id).remove()
+    for (const id of ['failures', 'stuck', 'subscriptions', 'ledger', 'health']) document.getElementById(id).remove()
     for (const box of document.querySelectorAll('#events .scroll, #events details ~ *, #credits article + article, details, footer')) box.remove()
   })
   await page.screenshot({ path: join(to, `dashboard-${colorScheme}.png`), fullPage: true })

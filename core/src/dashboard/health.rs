@@ -13,28 +13,36 @@ pub fn write(html: &mut Html, data: &Dashboard) {
     section(html, "health", "Health", |html| {
         scroll(html, "Checks", |html| {
             html.element("table", &[], |html| {
-                html.words("caption", &[], "What billing.health() checked; what is not well first");
+                html.words("caption", &[], "What billing.health() checked; what is not ok first");
                 html.element("thead", &[], |html| {
                     html.element("tr", &[], |html| {
-                        for name in ["Check", "Result", "What to do"] {
+                        for name in ["Check", "What to do"] {
                             html.words("th", &[("scope", "col")], name);
                         }
                     });
                 });
                 html.element("tbody", &[], |html| {
-                    let mut checks: Vec<_> = data.health.iter().collect();
-                    checks.sort_by_key(|check| check.ok);
-                    for check in checks {
+                    for check in data.health.iter().filter(|check| !check.ok) {
                         html.element("tr", &[], |html| {
                             html.element("th", &[("scope", "row")], |html| {
                                 html.words("code", &[], &shortened(&check.name, 80));
+                                html.words("span", &[("class", "badge bad")], "not ok");
                             });
-                            html.element("td", &[], |html| {
-                                let (class, word) =
-                                    if check.ok { ("badge good", "well") } else { ("badge bad", "not well") };
-                                html.words("span", &[("class", class)], word);
+                            html.words("td", &[("class", "advice")], &shortened(&check.advice, 500));
+                        });
+                    }
+                    let well: Vec<_> = data.health.iter().filter(|check| check.ok).collect();
+                    if !well.is_empty() {
+                        html.element("tr", &[], |html| {
+                            html.element("th", &[("scope", "row")], |html| {
+                                html.words("span", &[("class", "badge good")], "ok");
                             });
-                            html.words("td", &[], &shortened(&check.advice, 500));
+                            html.element("td", &[("class", "advice")], |html| {
+                                for check in well {
+                                    html.words("code", &[], &shortened(&check.name, 80));
+                                    html.text(" ");
+                                }
+                            });
                         });
                     }
                 });

@@ -123,7 +123,7 @@ fn problems(data: &Dashboard) -> Vec<(&'static str, String)> {
     let failed = data.health.iter().filter(|check| !check.ok).count();
     if failed > 0 {
         let failed = i128::try_from(failed).unwrap_or(0);
-        problems.push(("#health", counted(failed, "check is not well", "checks are not well")));
+        problems.push(("#health", counted(failed, "check is not ok", "checks are not ok")));
     }
     problems
 }

@@ -300,7 +300,7 @@ fn what_wants_attention_comes_first() {
     assert!(items.contains(&"at least 2 events are dead".to_owned()), "{items:?}");
     assert!(items.contains(&"at least 1 event is overdue".to_owned()), "{items:?}");
 
-    assert!(items.contains(&"1 check is not well".to_owned()), "{items:?}");
+    assert!(items.contains(&"1 check is not ok".to_owned()), "{items:?}");
 
     let calm =
         Dashboard { dead: Bounded::default(), overdue: Bounded::default(), health: Vec::new(), ..data };
