@@ -21,6 +21,27 @@ inputs() {
   } | sha256sum
 }
 
+# pgrx writes what an install script creates in an order that differs from build to build. Here it is one that never does: files of DDL as
+# src/lib.rs names them, the functions by name, then the files that need functions. A package is the same bytes then, built anywhere.
+in_one_order() { # in_one_order SCRIPT
+  awk -v RS='/\\* </end connected objects> \\*/\n*' '
+    {
+      needs_functions = 0
+      split($0, lines, "\n")
+      for (n = 3; lines[n] ~ /^--( requires:|   [^ ]+)$/; n++) if (lines[n] ~ /::/) needs_functions = 1
+      place = lines[2]; number = place; sub(/.*:/, "", number)
+      if (NR == 1) key = "0"
+      else if (lines[3] == "-- bootstrap") key = "1"
+      else if (lines[3] == "-- finalize") key = "5"
+      else if (place !~ /^-- src\/lib\.rs:/) key = "3 " lines[3]
+      else key = (needs_functions ? "4 " : "2 ") sprintf("%06d", number)
+      gsub(/\n/, "\001")
+      if ($0 ~ /[^\001]/) printf "%s\t%s/* </end connected objects> */\001\n", key, $0
+    }' "$1" | LC_ALL=C sort | cut -f 2- | tr '\001' '\n' >"$1.ordered"
+  cmp -s <(sort "$1" | grep -v '^$') <(sort "$1.ordered" | grep -v '^$') || die "ordering the install script lost or made a line: $1.ordered"
+  mv "$1.ordered" "$1"
+}
+
 # Beside the install script: those of earlier releases, and the ways from one to the next. An upgrade that is not
 # released yet is put together from what changes the schema (sql/upgrade) and from the files that say, in a fresh
 # install too, how everything is described and who may use it.
@@ -57,6 +78,7 @@ if ! cargo pgrx package --pg-config "$PG_CONFIG" --no-default-features --feature
   cat "$log" >&2
   die "the build failed; what the compiler said is above and in $log"
 fi
+in_one_order "$(compgen -G "$PACKAGE.new$PG_SHARE/extension/$EXTENSION--*.sql")"
 scripts_of_releases "$PACKAGE.new$PG_SHARE/extension"
 rm -rf "$PACKAGE"
 mv "$PACKAGE.new" "$PACKAGE"

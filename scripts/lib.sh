@@ -132,3 +132,18 @@ need_tests() { # need_tests LAYER WHERE FILE...
   fi
   die "$1: there are no tests in $2"
 }
+
+# Runs a command that has to succeed; counts in `passed` and `failed`, and shows what a failed one said.
+fact() { # fact WHAT COMMAND...
+  local what=$1 log=$TARGET/fact.$$.log
+  shift
+  if "$@" >"$log" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+    say "ok     $what"
+  else
+    failed=$((failed + 1))
+    say "FAILED $what"
+    tail -n 40 "$log"
+  fi
+  rm -f "$log"
+}

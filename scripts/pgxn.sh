@@ -22,19 +22,6 @@ make_archive() {
   say "pgxn: $ARCHIVE ($(stat -c %s "$ARCHIVE") bytes)"
 }
 
-fact() { # fact WHAT COMMAND...
-  local what=$1
-  shift
-  if "$@" >"$FOLDER/test.log" 2>&1; then
-    say "ok     $what"
-    passed=$((passed + 1))
-  else
-    say "FAILED $what"
-    tail -n 40 "$FOLDER/test.log"
-    failed=$((failed + 1))
-  fi
-}
-
 # As a user has it: a folder of its own without git, and a Postgres that never saw the extension. The client unpacks into $TMPDIR.
 test_archive() {
   # shellcheck source=scripts/venv.sh

@@ -17,18 +17,6 @@ WORK=$TARGET/deb/test
 mkdir -p "$WORK"
 
 passed=0 failed=0
-fact() { # fact WHAT COMMAND...
-  local what=$1
-  shift
-  if "$@" >"$WORK/log" 2>&1 </dev/null; then
-    passed=$((passed + 1))
-    say "ok     $what"
-  else
-    failed=$((failed + 1))
-    say "FAILED $what"
-    tail -n 30 "$WORK/log"
-  fi
-}
 
 # --- what is in it, seen from outside ---
 

@@ -13,17 +13,6 @@ WORK=$TARGET/image
 rm -rf "$WORK"
 mkdir -p "$WORK"
 passed=0 failed=0
-fact() { # fact WHAT COMMAND...
-  local what=$1
-  shift
-  if "$@" >"$WORK/log" 2>&1 </dev/null; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    say "FAILED $what"
-    cat "$WORK/log"
-  fi
-}
 
 # --- the build ---
 
