@@ -26,7 +26,8 @@ make_archive() {
 test_archive() {
   # shellcheck source=scripts/venv.sh
   source "$ROOT/scripts/venv.sh"
-  venv pgxn tests/pgxn/requirements.txt
+  # Not by a wheel that pip built for another checkout: the client's parts name the Python that they were built with.
+  PIP_NO_CACHE_DIR=1 venv pgxn tests/pgxn/requirements.txt
   passed=0 failed=0
   rm -rf "$FOLDER/work" "$FOLDER/private"
   mkdir -p "$FOLDER/work"
