@@ -17,7 +17,7 @@ inputs() {
     "$PG_CONFIG" --version --bindir --pkglibdir --sharedir
     find . -maxdepth 1 -type f \( -name 'Cargo.*' -o -name 'rust-toolchain*' -o -name '*.control' \) -print0 |
       sort -z | xargs -0 sha256sum
-    sha256sum scripts/build.sh scripts/rustc.sh
+    sha256sum scripts/build.sh
     find src core sql -type f ! -path '*/target/*' -print0 | sort -z | xargs -0 sha256sum
   } | sha256sum
 }
