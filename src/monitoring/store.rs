@@ -1,7 +1,9 @@
 //! SQL statements of monitoring: what they read is bounded, or a table that must be read whole.
 
+use billing_core::adoption::SOURCES_CUSTOMER;
 use billing_core::monitoring::{MAX_COUNTED, Secret};
 use billing_core::openmetrics::Sample;
+use pgrx::Uuid as PgUuid;
 use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::{Error, Result};
@@ -117,10 +119,9 @@ statements! {
                ORDER BY h.expires_at LIMIT $2) o
          GROUP BY o.credit_type ORDER BY o.credit_type";
     CREDIT_TOTALS() =
-        "SELECT credit_type, pg_catalog.count(*), pg_catalog.sum(balance)::text, pg_catalog.sum(held)::text
-         FROM billing.balances WHERE customer_id <> 'ad097ed0-0000-8000-8000-000000000000' GROUP BY credit_type ORDER BY credit_type";
-    CUSTOMERS() =
-        "SELECT pg_catalog.count(*) FROM billing.customers WHERE customer_id <> 'ad097ed0-0000-8000-8000-000000000000'";
+        "SELECT t.credit_type, t.customers, t.balance::text, t.held::text FROM billing.credit_totals t";
+    // $1: who holds adopted sources, and is nobody.
+    CUSTOMERS(UUIDOID) = "SELECT pg_catalog.count(*) FROM billing.customers WHERE customer_id <> $1";
     SUBSCRIPTIONS() =
         "SELECT provider, status, pg_catalog.count(*) FROM billing.subscriptions
          GROUP BY provider, status ORDER BY provider, status";
@@ -288,5 +289,9 @@ pub fn credit_totals(client: &Client) -> Result<Vec<CreditTotal>> {
 
 /// How many customers there are.
 pub fn customers(client: &Client) -> Result<i64> {
-    CUSTOMERS.with(|s| s.run(client, &[]))?.first(|row| row.get(1))?.ok_or(Error::BrokenInvariant)
+    let nobody = PgUuid::from_bytes(SOURCES_CUSTOMER);
+    CUSTOMERS
+        .with(|s| s.run(client, &[nobody.into()]))?
+        .first(|row| row.get(1))?
+        .ok_or(Error::BrokenInvariant)
 }

@@ -204,6 +204,11 @@ SELECT event_id, reason, detail, result ->> 'credits' AS credits FROM retry_webh
 SELECT pg_temp.paid('evt_6', 'cs_6', 'pi_6', '1', 7);
 SELECT * FROM billing.reconcile();
 SELECT credit_type, balance FROM billing.credit_totals ORDER BY 1;
+-- Adopted sources are entries of nobody, whom no total and no list counts.
+SELECT DISTINCT credit_type FROM billing.customer_credits ORDER BY 1;
+SELECT billing.metrics() ~ 'adopted_sources' AS told,
+    substring(billing.metrics(), 'billing_rpc_customers (\d+)')::bigint - count(*) AS counted_too_many
+FROM billing.customers WHERE customer_id <> 'ad097ed0-0000-8000-8000-000000000000';
 
 -- A name without a schema is found in public.
 SELECT rows FROM billing.adopt_balances('members', 'id', 'coins');
