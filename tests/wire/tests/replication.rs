@@ -30,8 +30,13 @@ async fn reporting() {
     publisher.run(&format!("CREATE PUBLICATION reporting FOR TABLE {published}")).await;
     let (host, port, name) = (&source.cluster.host, source.cluster.port, &source.name);
     let connection = format!("host={host} port={port} dbname={name} user=postgres");
+    // What arrived is on disk before the publisher hears of it. Left to itself a subscription commits without
+    // waiting, and a crash in the moment the first copy ends forgets that it ended, after its slot was dropped.
     subscriber
-        .run(&format!("CREATE SUBSCRIPTION reporting CONNECTION '{connection}' PUBLICATION reporting"))
+        .run(&format!(
+            "CREATE SUBSCRIPTION reporting CONNECTION '{connection}' PUBLICATION reporting
+             WITH (synchronous_commit = 'on')"
+        ))
         .await;
 
     // What follows the first copy: new rows, changed balances, and what is rolled back.
@@ -42,6 +47,7 @@ async fn reporting() {
     }
     publisher.run("BEGIN; SELECT grant_credits('7', 1000, 'undone'); ROLLBACK").await;
     catch_up(&source, &report).await;
+    first_copy_ended(&subscriber).await;
     let entries = i64::try_from(3 * rounds).expect("a number");
     assert_eq!(subscriber.number("SELECT count(*) FROM billing.ledger").await, entries);
     let wrong = "SELECT count(*) FROM billing.balances b WHERE balance <>
@@ -78,6 +84,18 @@ async fn digests(database: &Database) -> Vec<Option<String>> {
         digests.push(admin.text(&digest).await);
     }
     digests
+}
+
+/// Waits until every table has changed over from the first copy to the stream of changes.
+async fn first_copy_ended(subscriber: &Admin) {
+    let copying = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'";
+    for _ in 0..300 {
+        if subscriber.number(copying).await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("the first copy does not end");
 }
 
 /// Waits until both have the same rows.
