@@ -136,6 +136,7 @@ pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
     pg::drop_guard::register();
+    pg::watch_definitions();
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest, Sha256};
+
 use crate::json::Object;
 use crate::outcome::{Detail, Reason, Refusal, invalid};
 use crate::text::{self, MAX_REFERENCE_BYTES, is_blank};
@@ -253,6 +255,12 @@ impl Summary {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// The gate of an event that has no row yet: 32 bits, so that two events hardly ever have the same.
+pub fn event_gate(provider: &str, event_id: &str) -> u32 {
+    let digest = Sha256::new().chain_update(provider).chain_update(":").chain_update(event_id).finalize();
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
 }
 
 /// Text that is fit to be kept as a reference: not blank, not too long.

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::pg::{self, Client, Rows, Time, statements};
 
 statements! {
-    INSERT(TEXTOID, TEXTOID, INT8OID) =
-        "INSERT INTO billing.charges (payment_ref, source_ref, amount_minor) VALUES ($1, $2, $3)
+    INSERT(TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID) direct =
+        "INSERT INTO billing.charges (payment_ref, source_ref, amount_minor, created_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING RETURNING payment_ref";
     LOCK(TEXTOID) =
         "SELECT payment_ref, source_ref, amount_minor, refunded_minor, refunded_at, refunds::text, disputes::text,
@@ -57,7 +57,8 @@ pub fn insert(
     source_ref: Option<&str>,
     amount_minor: Option<i64>,
 ) -> Result<bool> {
-    let arguments = [payment_ref.into(), source_ref.into(), amount_minor.into()];
+    let created_at = pg::now().timestamp();
+    let arguments = [payment_ref.into(), source_ref.into(), amount_minor.into(), created_at.into()];
     Ok(INSERT.with(|s| s.run(client, &arguments))?.len() == 1)
 }
 

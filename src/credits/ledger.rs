@@ -128,7 +128,8 @@ impl<'a> Locked<'a> {
         }
         let Some(written) = write(client)? else { return Ok(None) };
         self.write_holds_and_lots(client)?;
-        store::update_balance(client, self.key, self.before, &self.account, new_holds, self.at)?;
+        let hold_count = self.hold_count + new_holds;
+        store::update_balance(client, self.key, self.before, &self.account, hold_count, self.at)?;
         Ok(Some(written))
     }
 

@@ -4,22 +4,21 @@ use billing_core::customers::{Amendment, Customer, Identifier, Registration, Uui
 use pgrx::{Uuid as PgUuid, pg_sys};
 
 use crate::error::{Error, Result};
-use crate::pg::{Client, Columns, Rows, Statement, statements};
+use crate::pg::{self, Client, Columns, Rows, Statement, statements};
 
 pub mod mend;
 
 statements! {
-    BY_USER_ID(UUIDOID) = "SELECT customer_id FROM billing.customers WHERE user_id = $1";
-    BY_LEGACY_ID(INT8OID) = "SELECT customer_id FROM billing.customers WHERE legacy_id = $1";
-    BY_EMAIL(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE email = $1";
-    BY_EXTERNAL_ID(TEXTOID) = "SELECT customer_id FROM billing.customers WHERE external_id = $1";
-    BY_STRIPE_CODE(TEXTOID) =
-        "SELECT customer_id FROM billing.customers WHERE stripe_customer_id = $1
-         UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code = $1";
-    BY_PAYSTACK_CODE(TEXTOID) =
-        "SELECT customer_id FROM billing.customers WHERE paystack_customer_code = $1
-         UNION ALL SELECT customer_id FROM billing.customer_aliases WHERE code = $1";
-    PROFILE(UUIDOID) =
+    BY_USER_ID(UUIDOID) direct = "SELECT customer_id FROM billing.customers WHERE user_id = $1";
+    BY_LEGACY_ID(INT8OID) direct = "SELECT customer_id FROM billing.customers WHERE legacy_id = $1";
+    BY_EMAIL(TEXTOID) direct = "SELECT customer_id FROM billing.customers WHERE email = $1";
+    BY_EXTERNAL_ID(TEXTOID) direct = "SELECT customer_id FROM billing.customers WHERE external_id = $1";
+    BY_STRIPE_CODE(TEXTOID) direct =
+        "SELECT customer_id FROM billing.customers WHERE stripe_customer_id = $1";
+    BY_PAYSTACK_CODE(TEXTOID) direct =
+        "SELECT customer_id FROM billing.customers WHERE paystack_customer_code = $1";
+    BY_ALIAS(TEXTOID) direct = "SELECT customer_id FROM billing.customer_aliases WHERE code = $1";
+    PROFILE(UUIDOID) direct =
         "SELECT customer_id, user_id, email, legacy_id, stripe_customer_id, paystack_customer_code, external_id
          FROM billing.customers WHERE customer_id = $1";
     OWNERS(UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID) =
@@ -102,10 +101,26 @@ pub fn by_identifier(client: &Client, identifier: &Identifier) -> Result<Option<
         Identifier::LegacyId(id) => BY_LEGACY_ID.with(|s| s.run(client, &[(*id).into()])),
         Identifier::Email(email) => BY_EMAIL.with(|s| s.run(client, &[email.as_str().into()])),
         Identifier::External(id) => BY_EXTERNAL_ID.with(|s| s.run(client, &[(*id).into()])),
-        Identifier::StripeCustomer(code) => BY_STRIPE_CODE.with(|s| s.run(client, &[(*code).into()])),
-        Identifier::PaystackCustomer(code) => BY_PAYSTACK_CODE.with(|s| s.run(client, &[(*code).into()])),
+        Identifier::StripeCustomer(code) => return by_code(client, &BY_STRIPE_CODE, code),
+        Identifier::PaystackCustomer(code) => return by_code(client, &BY_PAYSTACK_CODE, code),
     }?;
-    rows.first(|row| Ok(*row.get::<PgUuid>(1)?.as_bytes()))
+    rows.first(customer_id)
+}
+
+/// A code is a column of its customer or an alias; both looks see the same moment, for it may go from one to the
+/// other.
+fn by_code(client: &Client, column: &'static Local, code: &str) -> Result<Option<Uuid>> {
+    pg::at_once(client, |client| {
+        let found = column.with(|s| s.run(client, &[code.into()]))?.first(customer_id)?;
+        match found {
+            None => BY_ALIAS.with(|s| s.run(client, &[code.into()]))?.first(customer_id),
+            found => Ok(found),
+        }
+    })
+}
+
+fn customer_id(row: &Columns) -> Result<Uuid> {
+    Ok(*row.get::<PgUuid>(1)?.as_bytes())
 }
 
 /// What is known of the customer.

@@ -6,16 +6,18 @@ pub mod drop_guard;
 mod interval;
 mod raw;
 mod row;
+mod shape;
 mod statement;
 
 pub use interval::{interval, interval_of};
+pub use raw::heap::{Kept, watch_definitions};
 pub use raw::{
-    Ended, Errors, Gates, JsonArgument, JsonbArgument, Sharing, Time, application_user_id_type, gate,
-    has_column, has_relation, jsonb, keeps_one_snapshot, now, only_free_locks, refetch_source_is_set,
-    reserve_settings_prefix, savepoint,
+    Ended, Errors, Gates, JsonArgument, JsonText, JsonbArgument, Sharing, Time, application_user_id_type,
+    gate, has_column, has_relation, in_gate, jsonb, keeps_one_snapshot, now, only_free_locks, random_uuid,
+    refetch_source_is_set, reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
-pub use statement::{Client, Columns, Rows, Statement, read, read_latest, survey, write};
+pub use statement::{Client, Columns, Rows, Statement, at_once, read, read_latest, survey, write};
 
 pub(crate) use row::sql_row;
-pub(crate) use statement::statements;
+pub(crate) use statement::{statement, statements};

@@ -1,4 +1,5 @@
-//! Statements, prepared once per backend, planned for any argument, always by index.
+//! Statements, prepared once per backend, planned for any argument, always by index; the simplest ones of the
+//! hottest calls are done without the executor.
 
 use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
@@ -9,6 +10,8 @@ use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 use pgrx::{FromDatum, IntoDatum, Spi};
 
 use super::raw;
+use super::raw::heap::{self, Done, Kept, Routes, Value};
+use super::shape::Shape;
 use crate::error::{Error, Result};
 
 /// The connection of one call to the backend's executor.
@@ -33,23 +36,45 @@ enum Sees {
 pub struct Statement {
     sql: &'static str,
     arguments: &'static [pg_sys::Oid],
+    direct: Option<Direct>,
     // Never dropped: a backend's end must not call into a Postgres that is shutting down.
     reading: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
     writing: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
 }
 
+/// How a statement is done without the executor, where its table allows it.
+struct Direct {
+    kept: Kept,
+    shape: OnceCell<Option<Shape>>,
+    routes: Routes,
+}
+
 impl Statement {
     /// A statement, prepared when it is first run.
     pub const fn new(sql: &'static str, arguments: &'static [pg_sys::Oid]) -> Statement {
-        Statement { sql, arguments, reading: OnceCell::new(), writing: OnceCell::new() }
+        Statement { sql, arguments, direct: None, reading: OnceCell::new(), writing: OnceCell::new() }
+    }
+
+    /// A statement that is done without the executor, where its table allows it: by a key of an index, one row
+    /// inserted, or one row changed that the call has locked.
+    pub const fn direct(sql: &'static str, arguments: &'static [pg_sys::Oid], kept: Kept) -> Statement {
+        let direct = Direct { kept, shape: OnceCell::new(), routes: Routes::new(None) };
+        Statement { sql, arguments, direct: Some(direct), reading: OnceCell::new(), writing: OnceCell::new() }
     }
 
     /// Runs the statement.
     pub fn run<'conn>(&self, client: &Client<'conn>, arguments: &[DatumWithOid]) -> Result<Rows<'conn>> {
+        if let Some((direct, shape)) = self.shape()
+            && client.sees != Sees::Whole
+            && let Done::Rows(rows) =
+                heap::run(shape, direct.kept, &direct.routes, client.sees == Sees::Now, arguments)
+        {
+            return Ok(Rows::Direct(rows));
+        }
         let kept = match client.sees {
             Sees::Now => &self.writing,
             Sees::Snapshot => &self.reading,
-            Sees::Whole => return Ok(Rows(client.spi.select(self.sql, None, arguments)?)),
+            Sees::Whole => return Ok(Rows::Table(client.spi.select(self.sql, None, arguments)?)),
         };
         let plan = match kept.get() {
             Some(plan) => plan,
@@ -58,7 +83,20 @@ impl Statement {
                 kept.get_or_init(|| ManuallyDrop::new(plan))
             }
         };
-        Ok(Rows(client.spi.select(&**plan, None, arguments)?))
+        Ok(Rows::Table(client.spi.select(&**plan, None, arguments)?))
+    }
+
+    /// Waits until nobody is inserting a row of that key; whether there is one then, whatever a snapshot shows.
+    /// None where only the executor can tell.
+    pub fn is_there(&self, arguments: &[DatumWithOid]) -> Option<bool> {
+        let (direct, shape) = self.shape()?;
+        heap::is_there(shape, &direct.routes, arguments)
+    }
+
+    fn shape(&self) -> Option<(&Direct, &Shape)> {
+        let direct = self.direct.as_ref()?;
+        let shape = direct.shape.get_or_init(|| Shape::of(self.sql)).as_ref()?;
+        Some((direct, shape))
     }
 
     fn prepare(&self, client: &Client) -> Result<OwnedPreparedStatement> {
@@ -71,55 +109,105 @@ impl Statement {
     }
 }
 
-/// Declares the statements of a store: `NAME(TYPES) = "...";`
+/// Declares the statements of a store: `NAME(TYPES) = "...";`, or `NAME(TYPES) direct = "...";` for one that is done
+/// without the executor. One that writes says `direct[checks "..", ..; locked "..", ..]`: the checks of its table
+/// that the store keeps by itself, and tables whose referenced row the call has locked.
 macro_rules! statements {
-    ($($(#[$meta:meta])* $name:ident($($oid:ident),*) = $sql:expr;)*) => {
+    ($($(#[$meta:meta])* $name:ident($($oid:ident),*) $(direct $([$($kept:tt)*])?)? = $sql:expr;)*) => {
         thread_local! {
             $($(#[$meta])* static $name: $crate::pg::Statement = const {
-                $crate::pg::Statement::new($sql, &[$(pgrx::pg_sys::$oid),*])
+                $crate::pg::statement!($sql, &[$(pgrx::pg_sys::$oid),*] $(, direct $([$($kept)*])?)?)
             };)*
         }
     };
 }
 pub(crate) use statements;
 
+macro_rules! statement {
+    ($sql:expr, $types:expr) => {
+        $crate::pg::Statement::new($sql, $types)
+    };
+    ($sql:expr, $types:expr, direct) => {
+        $crate::pg::Statement::direct($sql, $types, $crate::pg::Kept { checks: &[], locked: &[] })
+    };
+    ($sql:expr, $types:expr, direct [checks $($check:literal),*; locked $($locked:literal),*]) => {
+        $crate::pg::Statement::direct(
+            $sql,
+            $types,
+            $crate::pg::Kept { checks: &[$($check),*], locked: &[$($locked),*] },
+        )
+    };
+}
+pub(crate) use statement;
+
 /// The rows that a statement gave.
-pub struct Rows<'conn>(SpiTupleTable<'conn>);
+pub enum Rows<'conn> {
+    /// By the executor.
+    Table(SpiTupleTable<'conn>),
+    /// Without it.
+    Direct(Vec<Vec<Value>>),
+}
 
 impl Rows<'_> {
     /// How many rows were returned.
     pub fn len(&self) -> usize {
-        self.0.len()
+        match self {
+            Rows::Table(table) => table.len(),
+            Rows::Direct(rows) => rows.len(),
+        }
     }
 
     /// The first row, read by the closure; none if there is no row.
     pub fn first<T>(self, read: impl FnOnce(&Columns) -> Result<T>) -> Result<Option<T>> {
-        if self.0.is_empty() {
-            return Ok(None);
+        match self {
+            Rows::Table(table) if table.is_empty() => Ok(None),
+            Rows::Table(table) => read(&Columns::Table(table.first())).map(Some),
+            Rows::Direct(rows) => rows.into_iter().next().map(|row| read(&Columns::Direct(row))).transpose(),
         }
-        read(&Columns(self.0.first())).map(Some)
     }
 
     /// Every row, read by the closure.
     pub fn all<T>(self, mut read: impl FnMut(&Columns) -> Result<T>) -> Result<Vec<T>> {
-        let mut table = self.0;
+        let mut table = match self {
+            Rows::Table(table) => table,
+            Rows::Direct(rows) => return rows.into_iter().map(|row| read(&Columns::Direct(row))).collect(),
+        };
         let mut rows = Vec::with_capacity(table.len());
         while table.next().is_some() {
-            let columns = Columns(table);
+            let columns = Columns::Table(table);
             rows.push(read(&columns)?);
-            table = columns.0;
+            let Columns::Table(at) = columns else { break };
+            table = at;
         }
         Ok(rows)
     }
 }
 
 /// The row at hand.
-pub struct Columns<'conn>(SpiTupleTable<'conn>);
+pub enum Columns<'conn> {
+    /// By the executor.
+    Table(SpiTupleTable<'conn>),
+    /// Without it.
+    Direct(Vec<Value>),
+}
 
 impl Columns<'_> {
     /// A column that may be null; counted from one.
     pub fn maybe<T: IntoDatum + FromDatum>(&self, ordinal: usize) -> Result<Option<T>> {
-        Ok(self.0.get(ordinal)?)
+        match self {
+            Columns::Table(table) => Ok(table.get(ordinal)?),
+            Columns::Direct(row) => heap::value(row.get(ordinal - 1)),
+        }
+    }
+
+    /// Whether a column is not null; counted from one.
+    pub fn has(&self, ordinal: usize) -> Result<bool> {
+        match self {
+            Columns::Table(table) => Ok(table.get_datum_by_ordinal(ordinal)?.is_some()),
+            Columns::Direct(row) => {
+                row.get(ordinal - 1).map(|(datum, _)| datum.is_some()).ok_or(Error::BrokenInvariant)
+            }
+        }
     }
 
     /// A column that is never null; counted from one.
@@ -144,6 +232,14 @@ pub fn read<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
 /// by costs, anew each time, and may be given parallel workers, which kept plans never are.
 pub fn survey<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
     Spi::connect(|client| body(&Client { spi: client, sees: Sees::Whole }))
+}
+
+/// Runs several looks that all see what is committed now, and the same.
+pub fn at_once<T>(client: &Client, body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
+    if client.sees != Sees::Now {
+        return body(client);
+    }
+    raw::with_transaction_snapshot(|| body(&Client { spi: client.spi, sees: Sees::Snapshot }))
 }
 
 /// Runs a look at what is committed now, whatever the transaction's own snapshot shows.

@@ -1,13 +1,13 @@
 //! SQL statements on webhook secrets.
 
+use pgrx::datum::TimestampWithTimeZone;
+
 use crate::error::Result;
 use crate::pg::{self, Client, Time, statements};
 
 statements! {
-    VALID(TEXTOID, TIMESTAMPTZOID) =
-        "SELECT secret FROM billing.webhook_secrets
-         WHERE provider = $1 AND (valid_until IS NULL OR valid_until > $2)
-         ORDER BY secret_id DESC";
+    OF_PROVIDER(TEXTOID) direct =
+        "SELECT secret_id, secret, valid_until FROM billing.webhook_secrets WHERE provider = $1";
     // With the vault's, where the operator named any; one that the vault does not have is none.
     VALID_WITH_VAULT(TEXTOID, TIMESTAMPTZOID) =
         "SELECT s.secret FROM (
@@ -43,9 +43,21 @@ impl AsRef<str> for Secret {
 
 /// The provider's secrets that are valid now, newest first.
 pub fn valid_secrets(client: &Client, provider: &str, now: Time) -> Result<Vec<Secret>> {
-    let statement = if pg::has_relation(c"vault_secrets") { &VALID_WITH_VAULT } else { &VALID };
-    let rows = statement.with(|s| s.run(client, &[provider.into(), now.timestamp().into()]))?;
-    rows.all(|row| row.get(1).map(Secret))
+    if pg::has_relation(c"vault_secrets") {
+        let rows = VALID_WITH_VAULT.with(|s| s.run(client, &[provider.into(), now.timestamp().into()]))?;
+        return rows.all(|row| row.get(1).map(Secret));
+    }
+    let mut secrets: Vec<(i64, Secret)> = Vec::new();
+    let rows = OF_PROVIDER.with(|s| s.run(client, &[provider.into()]))?;
+    for (secret_id, secret, until) in rows.all(|row| {
+        Ok((row.get(1)?, row.get(2).map(Secret)?, row.maybe::<TimestampWithTimeZone>(3)?.map(Time::of)))
+    })? {
+        if until.is_none_or(|until| until > now) {
+            secrets.push((secret_id, secret));
+        }
+    }
+    secrets.sort_by_key(|(secret_id, _)| std::cmp::Reverse(*secret_id));
+    Ok(secrets.into_iter().map(|(_, secret)| secret).collect())
 }
 
 /// Stores a secret; its number.

@@ -3,14 +3,15 @@
 use billing_core::outcome::{Detail, Reason, invalid};
 use billing_core::text;
 use billing_core::webhooks::{
-    ClaimRequest, Standing, Status, Summary, backoff_seconds, check_retry_in, status_after_failure,
+    ClaimRequest, Standing, Status, Summary, backoff_seconds, check_retry_in, event_gate,
+    status_after_failure,
 };
 use pgrx::Uuid as PgUuid;
 
 use super::EventOutcome;
 use super::store::{self, Claim, EventKey, EventRow, Failure, NewEvent};
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, JsonbArgument, Time};
+use crate::pg::{self, Client, Gates, JsonbArgument, Time};
 use crate::settings::{self, PayloadRetention};
 
 /// What asking for an event came to.
@@ -25,11 +26,22 @@ pub enum Asked {
 /// at, as committed then, and taken over if it is free. `lease_until`: none for a delivery, which is done
 /// with the event when its transaction is.
 pub fn ask(client: &Client, key: EventKey, new: &NewEvent) -> Result<Asked> {
-    if let Some(token) = store::insert(client, key, new, pg::now())? {
-        let token = token.ok_or(Error::BrokenInvariant)?;
+    let token = new_token()?;
+    if store::insert(client, key, &NewEvent { token: Some(token), ..*new }, pg::now())? {
         return Ok(Asked::Got(Claim { event_type: new.summary.event_type.clone(), attempts: 1, token }));
     }
     take_over(client, key, new.lease_until, new.unsigned)
+}
+
+/// What names an attempt to whoever makes it.
+pub fn new_token() -> Result<PgUuid> {
+    pg::random_uuid().ok_or(Error::BrokenInvariant)
+}
+
+/// Runs the body as the only one who may insert the event: whoever does so late, with what it called for done
+/// already, must find nobody who did so early and waits for what is done.
+pub fn alone<T>(key: EventKey, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    pg::in_gate(Gates::Events, event_gate(key.provider, key.event_id), body)
 }
 
 /// How often a row is looked at anew because a rival changed it in between.
@@ -40,7 +52,14 @@ pub fn take_over(client: &Client, key: EventKey, lease_until: Option<Time>, unsi
     let max_attempts = settings::max_attempts();
     for _ in 0..MAX_ROUNDS {
         let now = pg::now();
-        let row = store::read(client, key)?.ok_or(Error::BrokenInvariant)?;
+        let Some(row) = store::read(client, key)? else {
+            // It is there, so what this transaction sees is too old to tell.
+            return Err(if pg::keeps_one_snapshot() {
+                Error::ConcurrentUpdate
+            } else {
+                Error::BrokenInvariant
+            });
+        };
         match row.standing(now, max_attempts) {
             Standing::Free => {
                 let taken = store::take(client, key, now, lease_until, max_attempts, unsigned)?;
@@ -91,7 +110,7 @@ pub fn claim(
     let seconds = request.lease_seconds.unwrap_or_else(settings::claim_lease_seconds);
     let lease_until = Some(pg::now().plus_seconds(seconds.into()));
     let new = NewEvent { lease_until, ..NewEvent::of(&summary, Status::Processing) };
-    Ok(match pg::write(|client| ask(client, key, &new))? {
+    Ok(match pg::write(|client| alone(key, || ask(client, key, &new)))? {
         Asked::Answered(answer) => answer.0,
         Asked::Got(claim) => EventOutcome {
             event_type: Some(claim.event_type),

@@ -1,5 +1,7 @@
 //! A delivery: verify, claim, apply and complete in one transaction.
 
+use std::borrow::Cow;
+
 use billing_core::outcome::{Detail, Reason, invalid};
 use billing_core::webhooks::{Event, Provider, Standing, Status, http_status, status_after_failure};
 
@@ -61,25 +63,79 @@ pub fn receive(client: &Client, delivery: Delivery) -> Result<Answer> {
         ..NewEvent::of(&event.summary, Status::Processing)
     };
     let key = EventKey { provider: event.provider.as_str(), event_id: &event.summary.id };
-    if mode == WebhookMode::record {
-        return record(client, key, NewEvent { payload: Some(delivery.payload), ..new });
-    }
-    if let Some(detail) = effects::without_effect(client, &event)?
-        && let Some(answer) = acknowledge(client, key, &new, detail)?
-    {
-        return Ok(answer);
-    }
-    match claims::ask(client, key, &new)? {
-        Asked::Answered(answer) => Ok(Answer { outcome: answer.0, payload_kept: answer.1.payload_kept }),
-        Asked::Got(claim) => {
-            let mut processed = process(client, key, &event, delivery.payload, &claim)?;
-            if let Some(claim) = linked_meanwhile(client, key, &processed)? {
-                processed = process(client, key, &event, delivery.payload, &claim)?;
+    claims::alone(key, || match mode {
+        WebhookMode::record => record(client, key, NewEvent { payload: Some(delivery.payload), ..new }),
+        _ => take(client, key, &event, delivery.payload, &new),
+    })
+}
+
+/// Processes an event that nobody else is about to insert. One that is new is written once, as it is in the end.
+fn take(client: &Client, key: EventKey, event: &Event, payload: &str, new: &NewEvent) -> Result<Answer> {
+    let mut processed = match first_attempt(client, key, event, payload, new)? {
+        Some(processed) => processed,
+        // It is there already, or somebody inserts it who did not wait to be alone: its row says what to do.
+        None => match claims::take_over(client, key, None, new.unsigned)? {
+            Asked::Answered(answer) => {
+                return Ok(Answer { outcome: answer.0, payload_kept: answer.1.payload_kept });
             }
-            retries::process_waiting(client, processed.linked)?;
-            Ok(processed.answer)
-        }
+            Asked::Got(claim) => process(client, key, event, payload, &claim)?,
+        },
+    };
+    if let Some(claim) = linked_meanwhile(client, key, &processed)? {
+        processed = process(client, key, event, payload, &claim)?;
     }
+    retries::process_waiting(client, processed.linked)?;
+    Ok(processed.answer)
+}
+
+/// The first attempt at an event, and then its row, complete; none if it has one.
+fn first_attempt(
+    client: &Client,
+    key: EventKey,
+    event: &Event,
+    payload: &str,
+    new: &NewEvent,
+) -> Result<Option<Processed>> {
+    if store::is_there(client, key)? {
+        return Ok(None);
+    }
+    if let Some(detail) = effects::without_effect(client, event)? {
+        return Ok(acknowledge(client, key, new, detail)?.map(Processed::of));
+    }
+    let received_at = pg::now();
+    let token = claims::new_token()?;
+    let claim = Claim { event_type: event.summary.event_type.clone(), attempts: 1, token };
+    let complete = NewEvent { status: Status::Completed, token: Some(token), ..*new };
+    // With its row, or without both: the unique index decides, whoever came in by another way.
+    let ended = pg::savepoint(pg::Errors::Answered, || {
+        let effect = match effects::apply(client, event)? {
+            Ok(effect) => effect,
+            Err(setback) => return Ok(Err(Some(setback))),
+        };
+        let result = result_json(&effect);
+        let complete = NewEvent { result: Some(&result), ..complete };
+        let inserted = store::insert(client, key, &complete, received_at)?;
+        Ok(if inserted { Ok((effect, result)) } else { Err(None) })
+    })?;
+    let (setback, sqlstate) = match ended {
+        Ended::Done((mut effect, result)) => {
+            let linked = std::mem::take(&mut effect.linked);
+            let answer = completed(key, &claim.event_type, claim.attempts, effect, result);
+            return Ok(Some(Processed { linked, ..Processed::of(answer) }));
+        }
+        Ended::Refused(None) => return Ok(None),
+        Ended::Refused(Some(setback)) => (setback, None),
+        Ended::Error(sqlstate) => (Detail::InternalError.into(), Some(sqlstate)),
+        Ended::Busy => return Err(Error::BrokenInvariant),
+    };
+    let message = message(&setback, sqlstate.as_deref());
+    let failure = failure(&claim, &setback, &message, payload);
+    let failed = NewEvent { status: failure.status, failure: Some(&failure), ..complete };
+    if !store::insert(client, key, &failed, received_at)? {
+        return Ok(None);
+    }
+    let answer = gave_up(key, &claim, &setback, failure.status, failure.payload.is_some());
+    Ok(Some(Processed { waits_for: setback.waits_for, ..Processed::of(answer) }))
 }
 
 /// The event, and whether it was let in without a signature; or why it is refused.
@@ -110,7 +166,7 @@ fn acknowledge(client: &Client, key: EventKey, new: &NewEvent, detail: Detail) -
     let effect = Effect::ignored(detail);
     let result = result_json(&effect);
     let complete = NewEvent { status: Status::Completed, result: Some(&result), ..*new };
-    if store::insert(client, key, &complete, pg::now())?.is_none() {
+    if !store::insert(client, key, &complete, pg::now())? {
         return Ok(None);
     }
     Ok(Some(completed(key, &new.summary.event_type, 1, effect, result)))
@@ -122,7 +178,7 @@ fn record(client: &Client, key: EventKey, new: NewEvent) -> Result<Answer> {
     let new = NewEvent { status: Status::Recorded, ..new };
     let mut attempts = 0;
     let mut status = Status::Recorded;
-    if store::insert(client, key, &new, now)?.is_none() {
+    if !store::insert(client, key, &new, now)? {
         let row = store::lock(client, key)?.ok_or(Error::BrokenInvariant)?;
         match row.standing(now, settings::max_attempts()) {
             Standing::Free | Standing::RanOut => {}
@@ -227,28 +283,39 @@ pub fn failed(
     setback: &Setback,
     sqlstate: Option<&str>,
 ) -> Result<Answer> {
-    let mut message = setback.detail.meaning().to_owned();
-    if let Some(sqlstate) = sqlstate {
-        message = format!("{message} SQLSTATE {sqlstate}.");
-    }
-    let failure = Failure {
+    let message = message(setback, sqlstate);
+    let failure = failure(claim, setback, &message, payload);
+    let payload_kept = store::fail(client, key, claim.token, &failure)?.ok_or(Error::BrokenInvariant)?;
+    Ok(gave_up(key, claim, setback, failure.status, payload_kept))
+}
+
+/// The sentence of a failure.
+fn message(setback: &Setback, sqlstate: Option<&str>) -> Cow<'static, str> {
+    let meaning = setback.detail.meaning();
+    sqlstate.map_or(Cow::Borrowed(meaning), |sqlstate| format!("{meaning} SQLSTATE {sqlstate}.").into())
+}
+
+fn failure<'a>(claim: &Claim, setback: &'a Setback, message: &'a str, payload: &'a str) -> Failure<'a> {
+    Failure {
         status: status_after_failure(claim.attempts, settings::max_attempts()),
         detail: Some(setback.detail),
-        message: &message,
+        message,
         next_attempt_at: claims::next_attempt(claim.attempts, claim.token, None),
         customer_code: setback.waits_for.as_deref(),
         payload: (settings::payload_retention() != PayloadRetention::none).then_some(payload),
-    };
-    let payload_kept = store::fail(client, key, claim.token, &failure)?.ok_or(Error::BrokenInvariant)?;
-    Ok(Answer {
+    }
+}
+
+fn gave_up(key: EventKey, claim: &Claim, setback: &Setback, status: Status, payload_kept: bool) -> Answer {
+    Answer {
         outcome: EventOutcome {
             event_type: Some(claim.event_type.clone()),
-            status: Some(failure.status),
+            status: Some(status),
             attempts: Some(claim.attempts),
             ..EventOutcome::of(key, Reason::Failed, Some(setback.detail))
         },
         payload_kept,
-    })
+    }
 }
 
 /// What a completed event keeps, and what its replay answers.

@@ -10,25 +10,24 @@ use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::{JsonB, Uuid as PgUuid};
 
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, Columns, JsonbArgument, Time, statements};
+use crate::pg::{self, Client, Columns, JsonText, JsonbArgument, Time, statements};
 
 statements! {
-    INSERT(TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID,
-                 TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, JSONBOID, BOOLOID) =
+    INSERT(TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+           TIMESTAMPTZOID, UUIDOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
+           TEXTOID, JSONBOID, BOOLOID)
+        direct[checks c"webhook_events_status_check"; locked] =
         "INSERT INTO billing.webhook_events
-             (provider, event_id, event_type, status, attempts, received_at, lease_until, processed_at,
-              next_attempt_at, occurred_at, claim_token, livemode, account_id, api_version, object_id, object_type,
-              payload_summary, payload, result, unsigned)
-         VALUES ($1, $2, $3, $4, CASE WHEN $4 = 'recorded' THEN 0 ELSE 1 END, $5, $6,
-                 CASE WHEN $4 = 'completed' THEN $5 END, CASE WHEN $4 = 'recorded' THEN $5 END, $7,
-                 CASE WHEN $4 = 'processing' THEN pg_catalog.gen_random_uuid() END,
-                 $8, $9, $10, $11, $12, $13, $14, $15, $16)
-         ON CONFLICT (provider, event_id) DO NOTHING RETURNING claim_token";
-    READ(TEXTOID, TEXTOID) =
-        "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
+             (provider, event_id, event_type, status, attempts, received_at, lease_until, processed_at, next_attempt_at,
+              occurred_at, claim_token, livemode, account_id, api_version, object_id, object_type, customer_code,
+              error_detail, error_message, payload_summary, payload, result, unsigned)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+         ON CONFLICT (provider, event_id) DO NOTHING RETURNING event_id";
+    READ(TEXTOID, TEXTOID) direct =
+        "SELECT event_type, status, attempts, lease_until, claim_token, result, payload
          FROM billing.webhook_events WHERE provider = $1 AND event_id = $2";
-    LOCK(TEXTOID, TEXTOID) =
-        "SELECT event_type, status, attempts, lease_until, claim_token, result::text, payload IS NOT NULL
+    LOCK(TEXTOID, TEXTOID) direct =
+        "SELECT event_type, status, attempts, lease_until, claim_token, result, payload
          FROM billing.webhook_events WHERE provider = $1 AND event_id = $2 FOR UPDATE";
     TAKE(TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, BOOLOID) =
         "UPDATE billing.webhook_events
@@ -186,6 +185,10 @@ pub struct NewEvent<'a> {
     pub result: Option<&'a str>,
     /// Let in without a signature.
     pub unsigned: bool,
+    /// Of the attempt that it is in, or was completed or failed by.
+    pub token: Option<PgUuid>,
+    /// What its first attempt ended in.
+    pub failure: Option<&'a Failure<'a>>,
 }
 
 impl<'a> NewEvent<'a> {
@@ -199,33 +202,56 @@ impl<'a> NewEvent<'a> {
             payload: None,
             result: None,
             unsigned: false,
+            token: None,
+            failure: None,
         }
     }
 }
 
-/// Inserts the event; none if it is there already, else its claim's token, if it is claimed.
-pub fn insert(client: &Client, key: EventKey, new: &NewEvent, now: Time) -> Result<Option<Option<PgUuid>>> {
+/// Inserts the event, received then; whether it was not there.
+pub fn insert(client: &Client, key: EventKey, new: &NewEvent, received_at: Time) -> Result<bool> {
     let event = new.event;
+    let failure = new.failure;
     let [provider, event_id] = key.arguments();
+    let next_attempt_at = match new.status {
+        Status::Recorded => Some(received_at),
+        Status::Failed => failure.and_then(|failure| failure.next_attempt_at),
+        Status::Processing | Status::Completed | Status::Dead => None,
+    };
     let arguments = [
         provider,
         event_id,
         new.summary.event_type.as_str().into(),
         new.status.as_str().into(),
-        now.timestamp().into(),
+        i32::from(new.status != Status::Recorded).into(),
+        received_at.timestamp().into(),
         new.lease_until.and_then(Time::timestamp).into(),
+        (new.status == Status::Completed).then(pg::now).and_then(Time::timestamp).into(),
+        next_attempt_at.and_then(Time::timestamp).into(),
         event.and_then(|event| event.created).and_then(Time::of_unix).and_then(Time::timestamp).into(),
+        new.token.into(),
         event.and_then(|event| event.livemode).into(),
         event.and_then(|event| event.account_id.as_deref()).into(),
         event.and_then(|event| event.api_version.as_deref()).into(),
         new.summary.object_id.as_deref().into(),
         new.summary.object_type.as_deref().into(),
+        failure.and_then(|failure| failure.customer_code).into(),
+        failure.and_then(|failure| failure.detail).map(Detail::as_str).into(),
+        failure.map(|failure| failure.message).into(),
         pg::jsonb(&new.summary.to_json()).into(),
-        new.payload.into(),
+        failure.map_or(new.payload, |failure| failure.payload).into(),
         new.result.and_then(pg::jsonb).into(),
         new.unsigned.into(),
     ];
-    INSERT.with(|s| s.run(client, &arguments))?.first(|row| row.maybe(1))
+    Ok(INSERT.with(|s| s.run(client, &arguments))?.len() == 1)
+}
+
+/// Whether the event is there, once nobody is inserting it.
+pub fn is_there(client: &Client, key: EventKey) -> Result<bool> {
+    match READ.with(|s| s.is_there(&key.arguments())) {
+        Some(is_there) => Ok(is_there),
+        None => Ok(read(client, key)?.is_some()),
+    }
 }
 
 /// What a row says of its event's life.
@@ -255,8 +281,8 @@ fn event_row(row: &Columns) -> Result<EventRow> {
         attempts: row.get(3)?,
         lease_until: row.maybe::<TimestampWithTimeZone>(4)?.map(Time::of),
         claim_token: row.maybe(5)?,
-        result: row.maybe(6)?,
-        payload_kept: row.get(7)?,
+        result: row.maybe::<JsonText>(6)?.map(|result| result.0),
+        payload_kept: row.has(7)?,
     })
 }
 

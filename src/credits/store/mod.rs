@@ -8,17 +8,16 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::{JsonB, Uuid as PgUuid};
 
 use crate::error::{Error, Result};
-use crate::pg::{Client, Columns, Rows, Time, statements};
+use crate::pg::{self, Client, Columns, Rows, Time, statements};
 
 pub mod bulk;
 
 statements! {
-    BY_KEY(TEXTOID) =
-        "SELECT entry_id, customer_id, credit_type, credits, balance_after, created_at, fingerprint, NULL::uuid
-         FROM billing.ledger WHERE idempotency_key = $1
-         UNION ALL
-         SELECT NULL, customer_id, credit_type, credits, NULL, created_at, fingerprint, hold_id
-         FROM billing.holds WHERE idempotency_key = $1";
+    ENTRY_BY_KEY(TEXTOID) direct =
+        "SELECT entry_id, customer_id, credit_type, credits, balance_after, created_at, fingerprint
+         FROM billing.ledger WHERE idempotency_key = $1";
+    HOLD_BY_KEY(TEXTOID) direct =
+        "SELECT hold_id, customer_id, fingerprint FROM billing.holds WHERE idempotency_key = $1";
     // The second part tells that others were merged into the customer, whose keys are theirs.
     OPENING(TEXTOID, UUIDOID) =
         "SELECT e.credits FROM billing.ledger e WHERE e.idempotency_key = $1
@@ -26,35 +25,13 @@ statements! {
          SELECT NULL FROM (SELECT FROM billing.customers c WHERE c.merged_into = $2 LIMIT 1) AS merged";
     CREDITS_BY_KEYS(TEXTARRAYOID) =
         "SELECT e.credits FROM pg_catalog.unnest($1) AS k (key) JOIN billing.ledger e ON e.idempotency_key = k.key";
-    HOLD_KEY(TEXTOID) = "SELECT hold_id FROM billing.holds WHERE idempotency_key = $1";
-    // A session and its payment are one fact once a charge ties them: $1 is the source, $2 the payment,
-    // $3 the payment written as a source.
-    BY_SOURCE(TEXTOID, TEXTOID, TEXTOID) =
-        "SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint
-         FROM billing.ledger e WHERE e.source_ref = $1
-         UNION ALL
-         SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint
-         FROM billing.ledger e WHERE e.source_ref = $3
-         UNION ALL
-         SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint
-         FROM billing.charges c JOIN billing.ledger e ON e.source_ref = c.source_ref
-         WHERE c.payment_ref = $2
-         UNION ALL
-         SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint
-         FROM billing.charges c JOIN billing.ledger e ON e.source_ref = 'stripe:' || c.payment_ref
-         WHERE c.source_ref = $1
-         LIMIT 1";
-    // The same for a source whose payment is not known, with the payments that events tied to it.
-    BY_SESSION(TEXTOID) =
-        "SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint,
-                NULL::text
-         FROM billing.ledger e WHERE e.source_ref = $1
-         UNION ALL
-         SELECT e.entry_id, e.customer_id, e.credit_type, e.credits, e.balance_after, e.created_at, e.fingerprint,
-                c.payment_ref
-         FROM billing.charges c LEFT JOIN billing.ledger e ON e.source_ref = 'stripe:' || c.payment_ref
-         WHERE c.source_ref = $1";
-    LOCK_BALANCE(UUIDOID, TEXTOID) =
+    HOLD_KEY(TEXTOID) direct = "SELECT hold_id FROM billing.holds WHERE idempotency_key = $1";
+    ENTRY_BY_SOURCE(TEXTOID) direct =
+        "SELECT entry_id, customer_id, credit_type, credits, balance_after, created_at, fingerprint
+         FROM billing.ledger WHERE source_ref = $1";
+    TIED_TO_SOURCE(TEXTOID) direct = "SELECT payment_ref FROM billing.charges WHERE source_ref = $1";
+    TIED_TO_PAYMENT(TEXTOID) direct = "SELECT source_ref FROM billing.charges WHERE payment_ref = $1";
+    LOCK_BALANCE(UUIDOID, TEXTOID) direct =
         "SELECT balance, held, in_lots, hold_count, last_entry_at FROM billing.balances
          WHERE customer_id = $1 AND credit_type = $2 FOR UPDATE";
     LOCK_BALANCE_IF_FREE(UUIDOID, TEXTOID) =
@@ -65,16 +42,18 @@ statements! {
          ON CONFLICT DO NOTHING RETURNING customer_id";
     DELETE_BALANCE(UUIDOID, TEXTOID) =
         "DELETE FROM billing.balances WHERE customer_id = $1 AND credit_type = $2";
-    UPDATE_BALANCE(UUIDOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID) =
+    UPDATE_BALANCE(UUIDOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID)
+        direct[checks c"balances_balance_check", c"balances_held_check", c"balances_in_lots_check"; locked] =
         "UPDATE billing.balances
-         SET balance = $3, held = $4, in_lots = $5, hold_count = hold_count + $6, last_entry_at = $8
+         SET balance = $3, held = $4, in_lots = $5, hold_count = $6, last_entry_at = $8
          WHERE customer_id = $1 AND credit_type = $2 AND balance = $7 RETURNING balance";
     INSERT_ENTRY(UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-                 BYTEAOID, TEXTOID, BOOLOID, JSONBOID, TIMESTAMPTZOID, INT8OID, INT8OID) =
+                 BYTEAOID, TEXTOID, BOOLOID, JSONBOID, TIMESTAMPTZOID, INT8OID, INT8OID)
+        direct[checks c"ledger_balance_after_check", c"ledger_kind_check", c"ledger_check"; locked c"balances"] =
         "INSERT INTO billing.ledger
              (customer_id, credit_type, kind, credits, balance_after, amount_minor, currency, idempotency_key,
               source_ref, payment_ref, fingerprint, event, livemode, metadata, created_at, reverses, shortfall)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, coalesce($14, '{}'), $15, $16, $17)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
          ON CONFLICT DO NOTHING RETURNING entry_id";
     LOTS(UUIDOID, TEXTOID) =
         "SELECT lot_id, entry_id, priority, expires_at, remaining, held FROM billing.lots
@@ -164,7 +143,7 @@ statements! {
     LAST_ENTRY(UUIDOID, TEXTOID) =
         "SELECT entry_id FROM billing.ledger WHERE customer_id = $1 AND credit_type = $2
          ORDER BY customer_id DESC, credit_type DESC, entry_id DESC LIMIT 1";
-    BALANCE(UUIDOID, TEXTOID) =
+    BALANCE(UUIDOID, TEXTOID) direct =
         "SELECT balance, held, in_lots, hold_count, last_entry_at FROM billing.balances
          WHERE customer_id = $1 AND credit_type = $2";
     CREDIT_TYPES(UUIDOID) =
@@ -226,14 +205,15 @@ pub enum Keyed {
 
 /// What the key stands for.
 pub fn by_key(client: &Client, key: &str) -> Result<Option<Keyed>> {
-    BY_KEY.with(|s| s.run(client, &[key.into()]))?.first(keyed)
-}
-
-fn keyed(row: &Columns) -> Result<Keyed> {
-    match row.maybe::<PgUuid>(8)? {
-        Some(hold_id) => Ok(Keyed::Hold(*hold_id.as_bytes(), uuid(row, 2)?, row.get(7)?)),
-        None => entry(row).map(Keyed::Entry),
-    }
+    pg::at_once(client, |client| {
+        let found = ENTRY_BY_KEY.with(|s| s.run(client, &[key.into()]))?.first(entry)?;
+        match found {
+            Some(entry) => Ok(Some(Keyed::Entry(entry))),
+            None => HOLD_BY_KEY
+                .with(|s| s.run(client, &[key.into()]))?
+                .first(|row| Ok(Keyed::Hold(uuid(row, 1)?, uuid(row, 2)?, row.get(3)?))),
+        }
+    })
 }
 
 /// Whether the key is a hold's.
@@ -251,33 +231,56 @@ pub struct Sourced {
 
 /// What is known of the source without its payment.
 pub fn by_session(client: &Client, source_ref: &str) -> Result<Sourced> {
-    let mut sourced = Sourced::default();
-    let rows = BY_SESSION.with(|s| s.run(client, &[source_ref.into()]))?;
-    for (found, payment_ref) in rows.all(|row| Ok((maybe_entry(row)?, row.maybe::<String>(8)?)))? {
-        sourced.entry = sourced.entry.or(found);
-        sourced.payments.extend(payment_ref);
-    }
-    sourced.payments.sort();
-    Ok(sourced)
+    pg::at_once(client, |client| {
+        let mut payments = tied_to_source(client, source_ref)?;
+        payments.sort();
+        let entry = match entry_of(client, source_ref)? {
+            None => entry_of_payments(client, &payments)?,
+            found => found,
+        };
+        Ok(Sourced { entry, payments })
+    })
 }
 
-/// What is known of the source.
+/// What is known of the source. A session and its payment are one fact once a charge ties them.
 pub fn by_source(client: &Client, source: &Source) -> Result<Sourced> {
-    if source.payment_ref.is_none() {
+    let (Some(payment_ref), Some(payment_source)) = (&source.payment_ref, source.payment_source()) else {
         return by_session(client, &source.source_ref);
-    }
-    let payment_source = source.payment_source();
-    let arguments = [
-        source.source_ref.as_str().into(),
-        source.payment_ref.as_deref().into(),
-        payment_source.as_deref().into(),
-    ];
-    let found = BY_SOURCE.with(|s| s.run(client, &arguments))?.first(entry)?;
-    Ok(Sourced { entry: found, payments: Vec::new() })
+    };
+    pg::at_once(client, |client| {
+        let mut found = entry_of(client, &source.source_ref)?;
+        if found.is_none() {
+            found = entry_of(client, &payment_source)?;
+        }
+        if found.is_none() {
+            let tied = TIED_TO_PAYMENT.with(|s| s.run(client, &[payment_ref.as_str().into()]))?;
+            if let Some(source_ref) = tied.first(|row| row.maybe::<String>(1))?.flatten() {
+                found = entry_of(client, &source_ref)?;
+            }
+        }
+        if found.is_none() {
+            found = entry_of_payments(client, &tied_to_source(client, &source.source_ref)?)?;
+        }
+        Ok(Sourced { entry: found, payments: Vec::new() })
+    })
 }
 
-fn maybe_entry(row: &Columns) -> Result<Option<Entry>> {
-    if row.maybe::<i64>(1)?.is_none() { Ok(None) } else { entry(row).map(Some) }
+fn entry_of(client: &Client, source_ref: &str) -> Result<Option<Entry>> {
+    ENTRY_BY_SOURCE.with(|s| s.run(client, &[source_ref.into()]))?.first(entry)
+}
+
+fn tied_to_source(client: &Client, source_ref: &str) -> Result<Vec<String>> {
+    TIED_TO_SOURCE.with(|s| s.run(client, &[source_ref.into()]))?.all(|row| row.get(1))
+}
+
+/// The entry of one of the payments that was credited as such.
+fn entry_of_payments(client: &Client, payments: &[String]) -> Result<Option<Entry>> {
+    for payment_ref in payments {
+        if let Some(found) = entry_of(client, &format!("stripe:{payment_ref}"))? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The credits of the customer's entry of that key, if there is one; and whether others were merged into the
@@ -361,9 +364,13 @@ pub fn update_balance(
     key: AccountKey,
     before: i64,
     after: &Account,
-    new_holds: i64,
+    hold_count: i64,
     at: Time,
 ) -> Result<()> {
+    // The checks of the table, kept here where the executor is not asked.
+    if after.balance < 0 || after.held < 0 || after.in_lots < 0 {
+        return Err(Error::BrokenInvariant);
+    }
     let [customer, credit_type] = key.arguments();
     let arguments = [
         customer,
@@ -371,7 +378,7 @@ pub fn update_balance(
         after.balance.into(),
         after.held.into(),
         after.in_lots.into(),
-        new_holds.into(),
+        hold_count.into(),
         before.into(),
         at.timestamp().into(),
     ];
@@ -405,6 +412,10 @@ pub struct NewEntry<'a> {
 
 /// Appends the entry; none if its key or source stands already.
 pub fn insert_entry(client: &Client, key: AccountKey, new: NewEntry, at: Time) -> Result<Option<i64>> {
+    // The checks of the table, kept here where the executor is not asked: kinds and money are so by their types.
+    if new.balance_after < 0 {
+        return Err(Error::BrokenInvariant);
+    }
     let [customer, credit_type] = key.arguments();
     let arguments = [
         customer,
@@ -420,7 +431,7 @@ pub fn insert_entry(client: &Client, key: AccountKey, new: NewEntry, at: Time) -
         new.fingerprint.as_slice().into(),
         new.origin.event.into(),
         new.origin.livemode.into(),
-        new.metadata.unwrap_or(DatumWithOid::null::<JsonB>()),
+        new.metadata.unwrap_or_else(|| pg::jsonb("{}").into()),
         at.timestamp().into(),
         new.reverses.into(),
         new.shortfall.into(),

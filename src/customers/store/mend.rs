@@ -15,7 +15,7 @@ statements! {
          FROM billing.customers c WHERE c.customer_id = $1";
     STANDING(UUIDOID) =
         "SELECT merged_into, forgotten_at IS NOT NULL FROM billing.customers WHERE customer_id = $1";
-    MERGED_INTO(UUIDOID) = "SELECT merged_into FROM billing.customers WHERE customer_id = $1";
+    MERGED_INTO(UUIDOID) direct = "SELECT merged_into FROM billing.customers WHERE customer_id = $1";
     ANY_MERGED(UUIDARRAYOID) =
         "SELECT customer_id FROM billing.customers WHERE merged_into IS NOT NULL AND customer_id = ANY ($1) LIMIT 1";
     LOCK_ALONE(UUIDOID) = "SELECT customer_id FROM billing.customers WHERE customer_id = $1 FOR UPDATE";

@@ -1,4 +1,6 @@
-//! All unsafe code of the extension. Each block says why it is sound.
+//! All unsafe code of the extension, `heap` included. Each block says why it is sound.
+
+pub mod heap;
 
 use std::ffi::{CStr, CString};
 use std::panic::AssertUnwindSafe;
@@ -154,6 +156,17 @@ pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs the body with the snapshot that a statement beginning now would have.
+pub fn with_transaction_snapshot<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let answer = body();
+        pg_sys::PopActiveSnapshot();
+        answer
+    }
+}
+
 /// How a gate is passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
@@ -171,6 +184,39 @@ pub enum Gates {
     Sources = 0x57bc_dbec,
     /// What an idempotency key stands for: exclusive for holds, shared for entries.
     Keys = 0x57bc_dbed,
+    /// Who has an event before it has a row: exclusive for whoever is about to insert it.
+    Events = 0x57bc_dbee,
+}
+
+/// Waits until nobody else is at the gate, runs the body there, and leaves again: from then on there is a row that
+/// others can wait for.
+pub fn in_gate<T>(gates: Gates, number: u32, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: a plain variable.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: gates as u32,
+        locktag_field3: number,
+        // As pg_advisory_xact_lock(int4, int4) has it.
+        locktag_field4: 2,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    };
+    const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: a lock of the transaction, which Postgres releases if the body ends in an error.
+    unsafe { pg_sys::LockAcquire(&tag, MODE, false, false) };
+    let answer = body()?;
+    // SAFETY: acquired above, by the same resource owner.
+    unsafe { pg_sys::LockRelease(&tag, MODE, false) };
+    Ok(answer)
+}
+
+/// A random uuid (version 4).
+pub fn random_uuid() -> Option<pgrx::Uuid> {
+    // SAFETY: a function without arguments, which answers with a uuid.
+    unsafe {
+        let datum = direct_function_call_as_datum(pg_sys::gen_random_uuid, &[])?;
+        pgrx::Uuid::from_polymorphic_datum(datum, false, pg_sys::UUIDOID)
+    }
 }
 
 /// Waits until nobody else is at the gate in a way that excludes this, and stays there until the end of the
@@ -515,6 +561,26 @@ impl FromDatum for JsonbArgument {
             let text = CStr::from_ptr(text.cast_mut_ptr()).to_string_lossy().into_owned();
             Some(JsonbArgument { datum, text })
         }
+    }
+}
+
+/// A stored `jsonb` as text, as Postgres writes it.
+pub struct JsonText(pub String);
+
+impl FromDatum for JsonText {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, oid: pg_sys::Oid) -> Option<Self> {
+        // SAFETY: the caller says that the datum is a jsonb.
+        unsafe { JsonbArgument::from_polymorphic_datum(datum, is_null, oid).map(|json| JsonText(json.text)) }
+    }
+}
+
+impl IntoDatum for JsonText {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        jsonb(&self.0).and_then(IntoDatum::into_datum)
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::JSONBOID
     }
 }
 
