@@ -10,7 +10,7 @@ mod shape;
 mod statement;
 
 pub use interval::{interval, interval_of};
-pub use raw::heap::{Kept, watch_definitions};
+pub use raw::heap::{Kept, hopeful, watch_definitions};
 pub use raw::{
     Ended, Errors, Gates, JsonArgument, JsonText, JsonbArgument, Sharing, Time, application_user_id_type,
     gate, has_column, has_relation, in_gate, jsonb, keeps_one_snapshot, now, only_free_locks, random_uuid,

@@ -110,8 +110,7 @@ impl Statement {
 }
 
 /// Declares the statements of a store: `NAME(TYPES) = "...";`, or `NAME(TYPES) direct = "...";` for one that is done
-/// without the executor. One that writes says `direct[checks "..", ..; locked "..", ..]`: the checks of its table
-/// that the store keeps by itself, and tables whose referenced row the call has locked.
+/// without the executor. One that writes says `direct[checks c"..", ..; locked c"..", ..; hopeful ..]`, as in [`Kept`].
 macro_rules! statements {
     ($($(#[$meta:meta])* $name:ident($($oid:ident),*) $(direct $([$($kept:tt)*])?)? = $sql:expr;)*) => {
         thread_local! {
@@ -128,13 +127,13 @@ macro_rules! statement {
         $crate::pg::Statement::new($sql, $types)
     };
     ($sql:expr, $types:expr, direct) => {
-        $crate::pg::Statement::direct($sql, $types, $crate::pg::Kept { checks: &[], locked: &[] })
+        $crate::pg::Statement::direct($sql, $types, $crate::pg::Kept { checks: &[], locked: &[], hopeful: false })
     };
-    ($sql:expr, $types:expr, direct [checks $($check:literal),*; locked $($locked:literal),*]) => {
+    ($sql:expr, $types:expr, direct [checks $($check:literal),*; locked $($locked:literal),*; hopeful $hopeful:literal]) => {
         $crate::pg::Statement::direct(
             $sql,
             $types,
-            $crate::pg::Kept { checks: &[$($check),*], locked: &[$($locked),*] },
+            $crate::pg::Kept { checks: &[$($check),*], locked: &[$($locked),*], hopeful: $hopeful },
         )
     };
 }

@@ -11,7 +11,7 @@ use super::effects::{self, Effect, Setback};
 use super::retries;
 use super::store::{self, Claim, EventKey, Failure, NewEvent};
 use crate::error::{Error, Result};
-use crate::pg::{self, Client, Ended};
+use crate::pg::{self, Client, Ended, Time};
 use crate::settings::{self, PayloadRetention, WebhookMode};
 use crate::{signatures, subscriptions};
 
@@ -103,24 +103,30 @@ fn first_attempt(
         return Ok(acknowledge(client, key, new, detail)?.map(Processed::of));
     }
     let received_at = pg::now();
-    let token = claims::new_token()?;
-    let claim = Claim { event_type: event.summary.event_type.clone(), attempts: 1, token };
-    let complete = NewEvent { status: Status::Completed, token: Some(token), ..*new };
+    let complete = NewEvent { status: Status::Completed, ..*new };
     // With its row, or without both: the unique index decides, whoever came in by another way.
-    let ended = pg::savepoint(pg::Errors::Answered, || {
-        let effect = match effects::apply(client, event)? {
-            Ok(effect) => effect,
-            Err(setback) => return Ok(Err(Some(setback))),
-        };
-        let result = result_json(&effect);
-        let complete = NewEvent { result: Some(&result), ..complete };
-        let inserted = store::insert(client, key, &complete, received_at)?;
-        Ok(if inserted { Ok((effect, result)) } else { Err(None) })
-    })?;
+    let attempt = |hope| {
+        pg::savepoint(pg::Errors::Answered, || {
+            pg::hopeful(hope, || {
+                let effect = match effects::apply(client, event)? {
+                    Ok(effect) => effect,
+                    Err(setback) => return Ok(Err(Some(setback))),
+                };
+                let result = result_json(&effect);
+                let complete = NewEvent { result: Some(&result), ..complete };
+                let inserted = store::insert(client, key, &complete, received_at)?;
+                Ok(if inserted { Ok((effect, result)) } else { Err(None) })
+            })
+        })
+    };
+    let ended = match attempt(true)? {
+        Ended::Error(sqlstate) if sqlstate == UNIQUE_VIOLATION => attempt(false)?,
+        ended => ended,
+    };
     let (setback, sqlstate) = match ended {
         Ended::Done((mut effect, result)) => {
             let linked = std::mem::take(&mut effect.linked);
-            let answer = completed(key, &claim.event_type, claim.attempts, effect, result);
+            let answer = completed(key, &event.summary.event_type, 1, effect, result);
             return Ok(Some(Processed { linked, ..Processed::of(answer) }));
         }
         Ended::Refused(None) => return Ok(None),
@@ -128,9 +134,26 @@ fn first_attempt(
         Ended::Error(sqlstate) => (Detail::InternalError.into(), Some(sqlstate)),
         Ended::Busy => return Err(Error::BrokenInvariant),
     };
+    fail_first(client, key, payload, &complete, received_at, setback, sqlstate)
+}
+
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// The row of an event whose first attempt came to nothing; none if it has one.
+fn fail_first(
+    client: &Client,
+    key: EventKey,
+    payload: &str,
+    new: &NewEvent,
+    received_at: Time,
+    setback: Setback,
+    sqlstate: Option<String>,
+) -> Result<Option<Processed>> {
+    let token = claims::new_token()?;
+    let claim = Claim { event_type: new.summary.event_type.clone(), attempts: 1, token };
     let message = message(&setback, sqlstate.as_deref());
     let failure = failure(&claim, &setback, &message, payload);
-    let failed = NewEvent { status: failure.status, failure: Some(&failure), ..complete };
+    let failed = NewEvent { status: failure.status, token: Some(token), failure: Some(&failure), ..*new };
     if !store::insert(client, key, &failed, received_at)? {
         return Ok(None);
     }

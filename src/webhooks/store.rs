@@ -16,7 +16,7 @@ statements! {
     INSERT(TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
            TIMESTAMPTZOID, UUIDOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID,
            TEXTOID, JSONBOID, BOOLOID)
-        direct[checks c"webhook_events_status_check"; locked] =
+        direct[checks c"webhook_events_status_check"; locked; hopeful true] =
         "INSERT INTO billing.webhook_events
              (provider, event_id, event_type, status, attempts, received_at, lease_until, processed_at, next_attempt_at,
               occurred_at, claim_token, livemode, account_id, api_version, object_id, object_type, customer_code,

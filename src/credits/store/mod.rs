@@ -43,13 +43,13 @@ statements! {
     DELETE_BALANCE(UUIDOID, TEXTOID) =
         "DELETE FROM billing.balances WHERE customer_id = $1 AND credit_type = $2";
     UPDATE_BALANCE(UUIDOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID)
-        direct[checks c"balances_balance_check", c"balances_held_check", c"balances_in_lots_check"; locked] =
+        direct[checks c"balances_balance_check", c"balances_held_check", c"balances_in_lots_check"; locked; hopeful false] =
         "UPDATE billing.balances
          SET balance = $3, held = $4, in_lots = $5, hold_count = $6, last_entry_at = $8
          WHERE customer_id = $1 AND credit_type = $2 AND balance = $7 RETURNING balance";
     INSERT_ENTRY(UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
                  BYTEAOID, TEXTOID, BOOLOID, JSONBOID, TIMESTAMPTZOID, INT8OID, INT8OID)
-        direct[checks c"ledger_balance_after_check", c"ledger_kind_check", c"ledger_check"; locked c"balances"] =
+        direct[checks c"ledger_balance_after_check", c"ledger_kind_check", c"ledger_check"; locked c"balances"; hopeful true] =
         "INSERT INTO billing.ledger
              (customer_id, credit_type, kind, credits, balance_after, amount_minor, currency, idempotency_key,
               source_ref, payment_ref, fingerprint, event, livemode, metadata, created_at, reverses, shortfall)

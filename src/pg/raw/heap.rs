@@ -25,6 +25,9 @@ pub struct Kept {
     pub checks: &'static [&'static CStr],
     /// Tables whose referenced row the call has locked against deletion.
     pub locked: &'static [&'static CStr],
+    /// Whether a row that stands in the way is so rare that finding it may cost an error, where one is caught
+    /// ([`hopeful`]).
+    pub hopeful: bool,
 }
 
 /// What came of it.
@@ -80,6 +83,21 @@ enum Condition {
 
 thread_local! {
     static GENERATION: Cell<u64> = const { Cell::new(0) };
+    static HOPEFUL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs the body, if so, in the hope that no row stands in the way of those that it inserts: then a row needs no trial,
+/// and one that is not new ends in 23505 once whoever inserts the other has committed. For a savepoint that
+/// catches that, and then does without hope.
+pub fn hopeful<T>(hope: bool, body: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            HOPEFUL.with(|hopeful| hopeful.set(self.0));
+        }
+    }
+    let _restore = Restore(HOPEFUL.with(|hopeful| hopeful.replace(hope)));
+    body()
 }
 
 /// Forgets what is known of tables whenever the definition of one changes.
@@ -139,7 +157,7 @@ pub fn run(shape: &Shape, kept: Kept, routes: &Routes, latest: bool, arguments: 
         let done = match &shape.deed {
             Deed::Find { lock: false, .. } => known.find(&values),
             Deed::Find { lock: true, .. } => known.lock(&values),
-            Deed::Insert { .. } => known.insert(&values),
+            Deed::Insert { .. } => known.insert(&values, kept.hopeful && HOPEFUL.with(Cell::get)),
             Deed::Update { set, when } => known.update(&values, set, when),
         };
         if latest {
@@ -446,7 +464,7 @@ impl Known {
     }
 
     /// Inserts the row; if another stands in its way, nothing, and the executor finds out which.
-    unsafe fn insert(&self, values: &[Value]) -> Done {
+    unsafe fn insert(&self, values: &[Value], hopeful: bool) -> Done {
         // SAFETY: the row is formed by the relation's own descriptor, from datums of its columns' types.
         unsafe {
             if !self.fits(values) {
@@ -477,7 +495,12 @@ impl Known {
             }
             let relation = pg_sys::table_open(self.table, WRITING);
             let tuple = pg_sys::heap_form_tuple((*relation).rd_att, datums.as_mut_ptr(), nulls.as_mut_ptr());
-            let inserted = self.insert_tuple(relation, tuple, &datums, &nulls);
+            let inserted = if hopeful {
+                self.insert_new(relation, tuple, &datums, &nulls);
+                true
+            } else {
+                self.insert_on_trial(relation, tuple, &datums, &nulls)
+            };
             let done =
                 if inserted { Done::Rows(vec![self.answer_of(relation, tuple)]) } else { Done::NotHere };
             pg_sys::table_close(relation, KEPT);
@@ -492,8 +515,26 @@ impl Known {
             && self.columns.iter().zip(values).all(|(number, (_, oid))| self.type_of(*number) == *oid)
     }
 
+    /// As `INSERT` inserts: a unique index that has the key already raises 23505.
+    unsafe fn insert_new(
+        &self,
+        relation: pg_sys::Relation,
+        tuple: pg_sys::HeapTuple,
+        datums: &[pg_sys::Datum],
+        nulls: &[bool],
+    ) {
+        // SAFETY: as below.
+        unsafe {
+            (*tuple).t_tableOid = self.table;
+            pg_sys::heap_insert(relation, tuple, pg_sys::GetCurrentCommandId(true), 0, std::ptr::null_mut());
+            for index in &self.indexes {
+                index.insert(relation, tuple, datums, nulls, pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES);
+            }
+        }
+    }
+
     /// As `INSERT ... ON CONFLICT DO NOTHING` inserts: on trial, until every unique index has taken it.
-    unsafe fn insert_tuple(
+    unsafe fn insert_on_trial(
         &self,
         relation: pg_sys::Relation,
         tuple: pg_sys::HeapTuple,
@@ -515,7 +556,8 @@ impl Known {
             pg_sys::heap_insert(relation, tuple, command, options, std::ptr::null_mut());
             let mut alone = true;
             for index in &self.indexes {
-                alone = alone && index.insert(relation, tuple, datums, nulls);
+                let unique = pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL;
+                alone = alone && index.insert(relation, tuple, datums, nulls, unique);
             }
             if alone {
                 pg_sys::heap_finish_speculative(relation, &mut (*tuple).t_self);
@@ -650,7 +692,7 @@ impl Index {
         // SAFETY: an open index; what is read of it is copied.
         unsafe {
             let form = (*relation).rd_index;
-            let plain = (*(*relation).rd_rel).relam == pg_sys::Oid::from(pg_sys::BTREE_AM_OID)
+            let plain = (*(*relation).rd_rel).relam == pg_sys::BTREE_AM_OID
                 && (*form).indisvalid
                 && (*form).indisready
                 && (*form).indislive
@@ -680,6 +722,7 @@ impl Index {
         tuple: pg_sys::HeapTuple,
         datums: &[pg_sys::Datum],
         nulls: &[bool],
+        unique: pg_sys::IndexUniqueCheck::Type,
     ) -> bool {
         if !self.rows.iter().all(|condition| condition.holds(datums, nulls) == Some(true)) {
             return true;
@@ -687,11 +730,7 @@ impl Index {
         let place = |key: &i16| usize::try_from(key - 1).unwrap_or_default();
         let mut keys: Vec<pg_sys::Datum> = self.keys.iter().map(|key| datums[place(key)]).collect();
         let mut missing: Vec<bool> = self.keys.iter().map(|key| nulls[place(key)]).collect();
-        let unique = if self.unique {
-            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL
-        } else {
-            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
-        };
+        let unique = if self.unique { unique } else { pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO };
         // SAFETY: a B-tree, which takes nothing from the description of the index that is passed along.
         unsafe {
             let index = pg_sys::index_open(self.oid, WRITING);

@@ -64,7 +64,7 @@ const WRITTEN: &str = "SELECT jsonb_build_object(
         'event', (SELECT (to_jsonb(e) - '{claim_token,received_at,processed_at}'::text[])
                          #- '{result,entry_id}' #- '{result,balance}'
                   FROM @schema@.webhook_events e WHERE e.event_id = $1),
-        'tokens', (SELECT count(claim_token) + count(received_at) + count(processed_at)
+        'times', (SELECT count(received_at) + count(processed_at)
                    FROM @schema@.webhook_events e WHERE e.event_id = $1),
         'charges', (SELECT jsonb_agg(to_jsonb(c) - 'created_at') FROM @schema@.charges c
                     JOIN @schema@.ledger l ON l.payment_ref = c.payment_ref WHERE l.event = 'stripe:' || $1),
