@@ -12,6 +12,7 @@ mod measure;
 mod options;
 mod random;
 mod report;
+mod signature;
 mod size;
 mod stats;
 mod wal;
@@ -178,6 +179,10 @@ async fn run() -> Result<bool, Failure> {
         if options.wants(comparison.section) {
             compare(&comparison, &world, &options, &mut report, &progress).await?;
         }
+    }
+    if options.wants("signature") {
+        progress("check of a signature beside OpenSSL's HMAC");
+        signature::measure(&control, &world, &options, &mut report).await?;
     }
     if options.wants("batch") {
         progress("batch beside COPY and single calls");

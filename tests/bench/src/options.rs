@@ -3,8 +3,8 @@
 use crate::Failure;
 
 const USAGE: &str = "arguments of the benchmark:
-  --only SECTION[,SECTION]           of wal, purchase, spend, replay, webhook, deliveries, batch, hot, size,
-                                     lots, kept (default: all)
+  --only SECTION[,SECTION]           of wal, purchase, spend, replay, webhook, deliveries, signature, batch,
+                                     hot, size, lots, kept (default: all)
   --synchronous-commit on|off|both   default: both
   --require                          end with status 1 if a requirement is missed
 environment:
@@ -12,8 +12,20 @@ environment:
   BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)";
 
 /// The sections, in the order in which they run.
-pub const SECTIONS: [&str; 11] =
-    ["wal", "purchase", "spend", "replay", "webhook", "deliveries", "batch", "hot", "size", "lots", "kept"];
+pub const SECTIONS: [&str; 12] = [
+    "wal",
+    "purchase",
+    "spend",
+    "replay",
+    "webhook",
+    "deliveries",
+    "signature",
+    "batch",
+    "hot",
+    "size",
+    "lots",
+    "kept",
+];
 
 /// What the caller asked for.
 pub struct Options {
