@@ -9,6 +9,7 @@ mod calls;
 mod kept;
 mod lots;
 mod measure;
+mod memory;
 mod options;
 mod random;
 mod report;
@@ -209,6 +210,11 @@ async fn run() -> Result<bool, Failure> {
     if options.wants("kept") {
         progress("a session as old as the tables against a new one");
         kept::measure(&control, &options, &mut report).await?;
+    }
+
+    if options.wants("memory") {
+        progress("memory of a session that is kept open");
+        memory::measure(&control, &options, &mut report, &progress).await?;
     }
 
     let json = report.json(options.rounds, options.seconds, &server);

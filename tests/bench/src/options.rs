@@ -4,15 +4,16 @@ use crate::Failure;
 
 const USAGE: &str = "arguments of the benchmark:
   --only SECTION[,SECTION]           of wal, purchase, spend, replay, webhook, deliveries, signature, batch,
-                                     hot, size, lots, kept (default: all)
+                                     hot, size, lots, kept, memory (default: all)
   --synchronous-commit on|off|both   default: both
+  --memory-calls N                   calls of section memory (default 1000000)
   --require                          end with status 1 if a requirement is missed
 environment:
   BILLING_BENCH_ROUNDS    rounds of each comparison, at least 7 (default 11)
   BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)";
 
 /// The sections, in the order in which they run.
-pub const SECTIONS: [&str; 12] = [
+pub const SECTIONS: [&str; 13] = [
     "wal",
     "purchase",
     "spend",
@@ -25,6 +26,7 @@ pub const SECTIONS: [&str; 12] = [
     "size",
     "lots",
     "kept",
+    "memory",
 ];
 
 /// What the caller asked for.
@@ -34,6 +36,8 @@ pub struct Options {
     pub sections: Vec<String>,
     pub synchronous_commit: Vec<bool>,
     pub require: bool,
+    /// Calls after which the memory of a session is looked at.
+    pub memory_calls: usize,
 }
 
 impl Options {
@@ -45,6 +49,7 @@ impl Options {
             sections: SECTIONS.map(str::to_owned).to_vec(),
             synchronous_commit: vec![true, false],
             require: false,
+            memory_calls: 1_000_000,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -62,6 +67,7 @@ impl Options {
                         _ => return Err(USAGE.into()),
                     };
                 }
+                ("--memory-calls", rest) => options.memory_calls = number(rest)?,
                 _ => return Err(USAGE.into()),
             }
         }
@@ -76,6 +82,11 @@ impl Options {
     pub fn wants(&self, section: &str) -> bool {
         self.sections.iter().any(|name| name == section)
     }
+}
+
+/// The number that follows an argument.
+fn number(arguments: &mut impl Iterator<Item = String>) -> Result<usize, Failure> {
+    arguments.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0).ok_or(USAGE.into())
 }
 
 fn environment<T: std::str::FromStr>(name: &str, default: T) -> Result<T, Failure> {
