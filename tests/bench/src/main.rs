@@ -11,6 +11,8 @@ mod lots;
 mod measure;
 mod memory;
 mod options;
+mod pgbouncer;
+mod pooled;
 mod random;
 mod report;
 mod signature;
@@ -212,6 +214,10 @@ async fn run() -> Result<bool, Failure> {
         kept::measure(&control, &options, &mut report).await?;
     }
 
+    if options.wants("pooled") {
+        progress("connections through pgbouncer beside direct ones");
+        pooled::measure(&control, &options, &mut report).await?;
+    }
     if options.wants("memory") {
         progress("memory of a session that is kept open");
         memory::measure(&control, &options, &mut report, &progress).await?;
