@@ -12,6 +12,7 @@ mod measure;
 mod memory;
 mod options;
 mod pgbouncer;
+mod policy;
 mod pooled;
 mod random;
 mod report;
@@ -214,6 +215,10 @@ async fn run() -> Result<bool, Failure> {
         kept::measure(&control, &options, &mut report).await?;
     }
 
+    if options.wants("policy") {
+        progress("row policies that ask for credits beside constant ones");
+        policy::measure(&control, &options, &mut report).await?;
+    }
     if options.wants("pooled") {
         progress("connections through pgbouncer beside direct ones");
         pooled::measure(&control, &options, &mut report).await?;

@@ -4,7 +4,7 @@ use crate::Failure;
 
 const USAGE: &str = "arguments of the benchmark:
   --only SECTION[,SECTION]           of wal, purchase, spend, replay, webhook, deliveries, signature, batch,
-                                     hot, size, lots, kept, pooled, memory (default: all)
+                                     hot, size, lots, kept, policy, pooled, memory (default: all)
   --synchronous-commit on|off|both   default: both
   --memory-calls N                   calls of section memory (default 1000000)
   --require                          end with status 1 if a requirement is missed
@@ -13,7 +13,7 @@ environment:
   BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)";
 
 /// The sections, in the order in which they run.
-pub const SECTIONS: [&str; 14] = [
+pub const SECTIONS: [&str; 15] = [
     "wal",
     "purchase",
     "spend",
@@ -26,6 +26,7 @@ pub const SECTIONS: [&str; 14] = [
     "size",
     "lots",
     "kept",
+    "policy",
     "pooled",
     "memory",
 ];
