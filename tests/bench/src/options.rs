@@ -6,6 +6,7 @@ const USAGE: &str = "arguments of the benchmark:
   --only SECTION[,SECTION]           of wal, purchase, spend, replay, webhook, deliveries, signature, batch,
                                      hot, size, lots, kept, policy, pooled, memory (default: all)
   --synchronous-commit on|off|both   default: both
+  --entries N                        entries of the largest database of section size (default 10000000)
   --memory-calls N                   calls of section memory (default 1000000)
   --require                          end with status 1 if a requirement is missed
 environment:
@@ -38,6 +39,8 @@ pub struct Options {
     pub sections: Vec<String>,
     pub synchronous_commit: Vec<bool>,
     pub require: bool,
+    /// Entries of the largest database whose size is measured.
+    pub entries: usize,
     /// Calls after which the memory of a session is looked at.
     pub memory_calls: usize,
 }
@@ -51,6 +54,7 @@ impl Options {
             sections: SECTIONS.map(str::to_owned).to_vec(),
             synchronous_commit: vec![true, false],
             require: false,
+            entries: 10_000_000,
             memory_calls: 1_000_000,
         };
         let mut arguments = std::env::args().skip(1);
@@ -69,6 +73,7 @@ impl Options {
                         _ => return Err(USAGE.into()),
                     };
                 }
+                ("--entries", rest) => options.entries = number(rest)?,
                 ("--memory-calls", rest) => options.memory_calls = number(rest)?,
                 _ => return Err(USAGE.into()),
             }
