@@ -7,6 +7,7 @@ mod application;
 mod bulk;
 mod calls;
 mod kept;
+mod large;
 mod lots;
 mod measure;
 mod memory;
@@ -222,6 +223,10 @@ async fn run() -> Result<bool, Failure> {
     if options.wants("pooled") {
         progress("connections through pgbouncer beside direct ones");
         pooled::measure(&control, &options, &mut report).await?;
+    }
+    if options.wants("large") {
+        progress("what operators wait for where much is stored");
+        large::measure(&control, &options, &mut report, &progress).await?;
     }
     if options.wants("memory") {
         progress("memory of a session that is kept open");

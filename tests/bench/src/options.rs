@@ -4,9 +4,11 @@ use crate::Failure;
 
 const USAGE: &str = "arguments of the benchmark:
   --only SECTION[,SECTION]           of wal, purchase, spend, replay, webhook, deliveries, signature, batch,
-                                     hot, size, lots, kept, policy, pooled, memory (default: all)
+                                     hot, size, lots, kept, policy, pooled, large, memory (default: all)
   --synchronous-commit on|off|both   default: both
-  --entries N                        entries of the largest database of section size (default 10000000)
+  --entries N                        entries of the largest database of section size, at least 100000 (default
+                                     10000000)
+  --events N                         events of section large, at least 100000 (default 10000000)
   --memory-calls N                   calls of section memory (default 1000000)
   --require                          end with status 1 if a requirement is missed
 environment:
@@ -14,7 +16,7 @@ environment:
   BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)";
 
 /// The sections, in the order in which they run.
-pub const SECTIONS: [&str; 15] = [
+pub const SECTIONS: [&str; 16] = [
     "wal",
     "purchase",
     "spend",
@@ -29,6 +31,7 @@ pub const SECTIONS: [&str; 15] = [
     "kept",
     "policy",
     "pooled",
+    "large",
     "memory",
 ];
 
@@ -41,6 +44,8 @@ pub struct Options {
     pub require: bool,
     /// Entries of the largest database whose size is measured.
     pub entries: usize,
+    /// Events of the database that operators look at.
+    pub events: usize,
     /// Calls after which the memory of a session is looked at.
     pub memory_calls: usize,
 }
@@ -55,6 +60,7 @@ impl Options {
             synchronous_commit: vec![true, false],
             require: false,
             entries: 10_000_000,
+            events: 10_000_000,
             memory_calls: 1_000_000,
         };
         let mut arguments = std::env::args().skip(1);
@@ -74,12 +80,14 @@ impl Options {
                     };
                 }
                 ("--entries", rest) => options.entries = number(rest)?,
+                ("--events", rest) => options.events = number(rest)?,
                 ("--memory-calls", rest) => options.memory_calls = number(rest)?,
                 _ => return Err(USAGE.into()),
             }
         }
         let known = options.sections.iter().all(|name| SECTIONS.contains(&name.as_str()));
-        if !known || options.rounds < 7 || options.seconds.is_nan() || options.seconds < 0.01 {
+        let too_small = options.entries < 100_000 || options.events < 100_000;
+        if !known || too_small || options.rounds < 7 || options.seconds.is_nan() || options.seconds < 0.01 {
             return Err(USAGE.into());
         }
         Ok(options)
