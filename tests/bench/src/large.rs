@@ -53,7 +53,7 @@ pub async fn measure(
     let admin = database(control, DATABASE).await?;
     let world = World::of(world::register(&admin, DUE).await?);
     admin.batch_execute(&include_str!("../sql/large.sql").replace("@events@", &events.to_string())).await?;
-    admin.batch_execute("VACUUM ANALYZE").await?;
+    world::settle(&admin).await?;
     control.batch_execute("CHECKPOINT").await?;
 
     report.heading(&format!("{events} events, {} customers: milliseconds of {CALLS} calls", events / 10));

@@ -1,7 +1,7 @@
 //! How fast billing_rpc is: ratios of two things measured in turns in the same run.
 //!
 //! `world` makes the database, `calls` are what is compared, `measure` measures them in turns, `report` prints.
-//! Sections that need more than that have a module of their own: `wal`, `bulk`, `size`, `lots`, `kept`.
+//! Sections that need more than that have a module of their own, named as they are (`batch` and `hot` are in `bulk`).
 
 mod application;
 mod bulk;
@@ -11,6 +11,7 @@ mod large;
 mod lots;
 mod measure;
 mod memory;
+mod needs;
 mod options;
 mod pgbouncer;
 mod policy;
@@ -174,6 +175,7 @@ async fn run() -> Result<bool, Failure> {
     progress("making the tables four times, with 1,000 customers");
     let control = world::connect(None).await?;
     let server: String = control.query_one("SELECT version()", &[]).await?.get(0);
+    needs::check(&control, &options).await?;
     let world = world::make(&control).await?;
 
     if options.wants("wal") {

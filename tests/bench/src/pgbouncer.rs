@@ -13,8 +13,6 @@ use crate::world;
 
 /// Names the socket; there is no other way in.
 const PORT: u16 = 6432;
-const MISSING: &str =
-    "pgbouncer is needed, and setpriv to end it in time: apt-get install pgbouncer util-linux";
 
 /// Beside the server, in the folder of its socket.
 pub struct Pgbouncer {
@@ -22,15 +20,27 @@ pub struct Pgbouncer {
     folder: PathBuf,
 }
 
+/// Runs another program, which is found also where only root looks for programs.
+pub fn command() -> Command {
+    let mut command = Command::new("setpriv");
+    command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
+    command
+}
+
+/// The folder of the server's socket.
+pub fn folder() -> Result<PathBuf, Failure> {
+    let folder = PathBuf::from(std::env::var("PGHOST").unwrap_or_default());
+    if folder.is_dir() {
+        Ok(folder)
+    } else {
+        Err("section pooled needs a server on this machine: PGHOST is the folder of its socket".into())
+    }
+}
+
 impl Pgbouncer {
     /// In transaction mode, for one database; it takes connections when this returns.
     pub async fn start(database: &str, pool: usize, clients: usize) -> Result<Pgbouncer, Failure> {
-        let folder = PathBuf::from(std::env::var("PGHOST").unwrap_or_default());
-        if !folder.is_dir() {
-            return Err(
-                "section pooled needs a server on this machine: PGHOST is the folder of its socket".into()
-            );
-        }
+        let folder = folder()?;
         let configuration = folder.join("pgbouncer.ini");
         let server_port = std::env::var("PGPORT").unwrap_or_else(|_| "5432".to_owned());
         let user = std::env::var("PGUSER").unwrap_or_else(|_| "postgres".to_owned());
@@ -45,7 +55,7 @@ impl Pgbouncer {
             ),
         )?;
         // It ends with this process, however that ends; and it refuses to be root.
-        let mut command = Command::new("setpriv");
+        let mut command = command();
         command.args(["--pdeathsig", "TERM"]);
         if std::fs::metadata("/proc/self")?.uid() == 0 {
             let owner = std::fs::metadata(&folder)?;
@@ -54,8 +64,8 @@ impl Pgbouncer {
         }
         let log = File::create(folder.join("pgbouncer.log"))?;
         command.arg("pgbouncer").arg(&configuration).current_dir("/");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let mut started = Pgbouncer { child: child.map_err(|_| MISSING)?, folder };
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        let mut started = Pgbouncer { child, folder };
         started.wait(database).await?;
         Ok(started)
     }
@@ -72,7 +82,7 @@ impl Pgbouncer {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let log = read_to_string(self.folder.join("pgbouncer.log"))?;
-        Err(format!("pgbouncer does not answer: {}\n{MISSING}", log.trim()).into())
+        Err(format!("pgbouncer does not answer: {}", log.trim()).into())
     }
 
     /// A connection through it.

@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::report::{Report, Requirement, Setting, Wanted};
 use crate::stats::Figures;
 use crate::wal;
-use crate::world::{Customer, WEBHOOK_SECRET, World, make_database};
+use crate::world::{Customer, WEBHOOK_SECRET, World, make_database, settle};
 
 /// Entries, ten of each customer; the first is what the others are compared with.
 const SIZES: [Size; 4] = [
@@ -149,7 +149,7 @@ async fn fill(client: &Client, size: &Size) -> Result<Vec<Customer>, Failure> {
         .replace("@entries@", &size.entries.to_string())
         .replace("@customers@", &size.customers().to_string());
     client.batch_execute(&sql).await?;
-    client.batch_execute("VACUUM ANALYZE").await?;
+    settle(client).await?;
     client.execute("SELECT billing.add_webhook_secret('stripe', $1)", &[&WEBHOOK_SECRET]).await?;
     let rows = client
         .query("SELECT user_id::text, customer_id, stripe_customer_id FROM billing.customers", &[])

@@ -172,6 +172,14 @@ pub async fn register(client: &Client, count: usize) -> Result<Vec<Customer>, Fa
     Ok(customers)
 }
 
+/// Analyses what a fill left, whose indexes have to be in use again.
+pub async fn settle(client: &Client) -> Result<(), Failure> {
+    client.batch_execute("VACUUM ANALYZE").await?;
+    let unused = "SELECT count(*) FROM pg_index WHERE NOT (indisready AND indisvalid)";
+    let unused: i64 = client.query_one(unused, &[]).await?.get(0);
+    if unused == 0 { Ok(()) } else { Err(format!("{unused} indexes are not in use").into()) }
+}
+
 /// Whether every balance is the sum of its entries, in all sets of tables.
 pub async fn check(client: &Client) -> Result<(), Failure> {
     for schema in ["billing"].into_iter().chain(COPIES) {
