@@ -79,9 +79,6 @@ test-monitoring: install ## metrics read by others' parsers; examples/monitoring
 test-prometheus: install ## Prometheus itself (Debian's, fetched into target/) scrapes examples/monitoring
 	@scripts/test_prometheus.sh
 
-test-big-monitoring: install ## health, metrics and the views on ten million events (some minutes, 6 GB); EVENTS=100000 for fewer
-	@scripts/test_big_monitoring.sh $(EVENTS)
-
 test-upgrade: install ## from every release to this: same catalogue as a fresh install, every row kept
 	@scripts/test_upgrade.sh $(TESTS)
 
@@ -108,9 +105,6 @@ test-browser: install ## the dashboard in Chromium: light and dark, narrow and w
 
 pictures: install ## make the pictures of the dashboard in docs/images anew
 	@scripts/test_browser.sh --pictures
-
-test-big: install ## the dashboard within a second, whatever there is: make test-big ROWS=10000000 (12 GB of disk)
-	@scripts/test_big.sh $(ROWS)
 
 test-long: install ## the same for longer: wire tests with BILLING_LONG=1, many more property cases
 	@PROPTEST_CASES=$${PROPTEST_CASES:-20000} ORDERS_LENGTH=$${ORDERS_LENGTH:-5} scripts/test_cargo.sh test-core --release --package billing_core

@@ -18,19 +18,7 @@ const WRITERS: usize = 8;
 /// In a database of its own, whose tables are never analysed, so that nothing but the plans themselves helps.
 pub async fn measure(control: &Client, options: &Options, report: &mut Report) -> Result<(), Failure> {
     let admin = world::make_database(control, DATABASE).await?;
-    admin
-        .batch_execute(
-            "DO $$
-             DECLARE
-                 name regclass;
-             BEGIN
-                 FOR name IN SELECT oid FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relkind = 'r' LOOP
-                     EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', name);
-                 END LOOP;
-             END
-             $$",
-        )
-        .await?;
+    admin.batch_execute(include_str!("../sql/no_autovacuum.sql")).await?;
 
     admin.execute("SELECT billing.add_webhook_secret('stripe', $1)", &[&world::WEBHOOK_SECRET]).await?;
 

@@ -1,17 +1,24 @@
 //! How fast billing_rpc is: ratios of two things measured in turns in the same run.
 //!
 //! `world` makes the database, `calls` are what is compared, `measure` measures them in turns, `report` prints.
-//! Sections that need more than that have a module of their own: `wal`, `bulk`, `size`, `lots`, `kept`.
+//! Sections that need more than that have a module of their own, named as they are (`batch` and `hot` are in `bulk`).
 
 mod application;
 mod bulk;
 mod calls;
 mod kept;
+mod large;
 mod lots;
 mod measure;
+mod memory;
+mod needs;
 mod options;
+mod pgbouncer;
+mod policy;
+mod pooled;
 mod random;
 mod report;
+mod signature;
 mod size;
 mod stats;
 mod wal;
@@ -168,6 +175,7 @@ async fn run() -> Result<bool, Failure> {
     progress("making the tables four times, with 1,000 customers");
     let control = world::connect(None).await?;
     let server: String = control.query_one("SELECT version()", &[]).await?.get(0);
+    needs::check(&control, &options).await?;
     let world = world::make(&control).await?;
 
     if options.wants("wal") {
@@ -178,6 +186,10 @@ async fn run() -> Result<bool, Failure> {
         if options.wants(comparison.section) {
             compare(&comparison, &world, &options, &mut report, &progress).await?;
         }
+    }
+    if options.wants("signature") {
+        progress("check of a signature beside OpenSSL's HMAC");
+        signature::measure(&control, &world, &options, &mut report).await?;
     }
     if options.wants("batch") {
         progress("batch beside COPY and single calls");
@@ -204,6 +216,23 @@ async fn run() -> Result<bool, Failure> {
     if options.wants("kept") {
         progress("a session as old as the tables against a new one");
         kept::measure(&control, &options, &mut report).await?;
+    }
+
+    if options.wants("policy") {
+        progress("row policies that ask for credits beside constant ones");
+        policy::measure(&control, &options, &mut report).await?;
+    }
+    if options.wants("pooled") {
+        progress("connections through pgbouncer beside direct ones");
+        pooled::measure(&control, &options, &mut report).await?;
+    }
+    if options.wants("large") {
+        progress("what operators wait for where much is stored");
+        large::measure(&control, &options, &mut report, &progress).await?;
+    }
+    if options.wants("memory") {
+        progress("memory of a session that is kept open");
+        memory::measure(&control, &options, &mut report, &progress).await?;
     }
 
     let json = report.json(options.rounds, options.seconds, &server);

@@ -190,7 +190,8 @@ fn cpu_nanos(sessions: &[Session]) -> Option<u64> {
     sessions.iter().map(|session| process_nanos(session.process)).sum()
 }
 
-fn process_nanos(process: i32) -> Option<u64> {
+/// Time that a process spent on a processor.
+pub fn process_nanos(process: i32) -> Option<u64> {
     let file = format!("/proc/{process}/schedstat");
     std::fs::read_to_string(file).ok()?.split(' ').next()?.parse().ok()
 }

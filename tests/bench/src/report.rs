@@ -42,6 +42,8 @@ pub enum Requirement {
     ProcessorAtMost(f64),
     /// What would be good, and is no miss if it is not so.
     Goal(f64),
+    /// An absolute figure, in its own unit.
+    Below(f64),
     /// Within that much of 1: two measurements of one thing.
     Same(f64),
 }
@@ -53,6 +55,7 @@ impl Requirement {
                 median >= least
             }
             Requirement::ProcessorAtMost(most) => median <= most,
+            Requirement::Below(most) => median < most,
             Requirement::Same(away) => (median - 1.0).abs() <= away,
         }
     }
@@ -63,6 +66,7 @@ impl Requirement {
             Requirement::ProcessorAtLeast(least) => format!(">= {least:.2} in processor time"),
             Requirement::ProcessorAtMost(most) => format!("<= {most:.2} in processor time"),
             Requirement::Goal(goal) => format!("goal {goal:.2}"),
+            Requirement::Below(most) => format!("< {most:.0}"),
             Requirement::Same(away) => format!("1 +- {away:.2}"),
         }
     }
@@ -97,6 +101,20 @@ impl Report {
         let (min, max) = figures.range();
         self.line(format!("  {name:<26} {:>9.1} {unit} ({min:.1}..{max:.1})", figures.median()));
         self.sections.push(json!({"name": name, "unit": unit, "figures": figures.json()}));
+    }
+
+    /// A figure of which something is asked.
+    pub fn judged(&mut self, name: &str, figures: &Figures, unit: &str, requirement: Requirement) {
+        let (figure, (min, max)) = (figures.median(), figures.range());
+        let verdict = self.verdict(requirement, figure, false);
+        self.line(format!("  {name:<26} {figure:>9.1} {unit} ({min:.1}..{max:.1})   {verdict}"));
+        self.sections.push(json!({
+            "name": name,
+            "unit": unit,
+            "figures": figures.json(),
+            "requirement": requirement.text(),
+            "met": requirement.met(figure),
+        }));
     }
 
     /// A share that must not be lower.

@@ -56,8 +56,15 @@ pub async fn measure(
 }
 
 /// The end of the WAL; with synchronous commit all that was committed is before it.
-async fn flushed(client: &Client) -> Result<String, Failure> {
+pub async fn flushed(client: &Client) -> Result<String, Failure> {
     Ok(client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?.get(0))
+}
+
+/// Bytes of WAL between two ends that are images of whole pages.
+pub async fn full_page_bytes(client: &Client, from: &str, to: &str) -> Result<f64, Failure> {
+    let sum = "SELECT coalesce(sum(fpi_size), 0)::float8
+        FROM pg_get_wal_stats($1::text::pg_lsn, $2::text::pg_lsn)";
+    Ok(client.query_one(sum, &[&from, &to]).await?.get(0))
 }
 
 async fn bytes(client: &Client, from: &str, to: &str) -> Result<f64, Failure> {

@@ -36,7 +36,8 @@ pub fn sign(world: &World, kind: Kind, count: usize) -> Result<(), Failure> {
 
 const TYPE: &str = "checkout.session.completed";
 
-fn checkout(world: &World, random: &mut Random) -> String {
+/// One body.
+pub fn checkout(world: &World, random: &mut Random) -> String {
     let customer = &world.customers[random.below(world.customers.len())];
     BODY.replace("@event@", &random.id("evt_1", 23))
         .replace("@session@", &random.session())

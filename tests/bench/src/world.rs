@@ -76,17 +76,27 @@ impl World {
 
 /// A connection as the environment says, to another database if one is named.
 pub async fn connect(database: Option<&str>) -> Result<Client, Failure> {
+    connect_by(configuration(database, None)?).await
+}
+
+/// What the environment says, but for a database and a port that are named.
+pub fn configuration(database: Option<&str>, port: Option<u16>) -> Result<Config, Failure> {
     let variable = |name: &str| std::env::var(name).ok();
     let mut config = Config::new();
     config
         .host(variable("PGHOST").unwrap_or_else(|| "/var/run/postgresql".to_owned()))
-        .port(variable("PGPORT").map_or(Ok(5432), |port| port.parse())?)
+        .port(port.map_or_else(|| variable("PGPORT").map_or(Ok(5432), |port| port.parse()), Ok)?)
         .user(variable("PGUSER").unwrap_or_else(|| "postgres".to_owned()))
         .dbname(database.map_or_else(own_database, str::to_owned))
         .application_name("billing_bench");
     if let Some(password) = variable("PGPASSWORD") {
         config.password(password);
     }
+    Ok(config)
+}
+
+/// A connection.
+pub async fn connect_by(config: Config) -> Result<Client, Failure> {
     let (client, connection) = config.connect(NoTls).await?;
     // A lost connection shows at the next call.
     tokio::spawn(connection);
@@ -162,20 +172,32 @@ pub async fn register(client: &Client, count: usize) -> Result<Vec<Customer>, Fa
     Ok(customers)
 }
 
+/// Analyses what a fill left, whose indexes have to be in use again.
+pub async fn settle(client: &Client) -> Result<(), Failure> {
+    client.batch_execute("VACUUM ANALYZE").await?;
+    let unused = "SELECT count(*) FROM pg_index WHERE NOT (indisready AND indisvalid)";
+    let unused: i64 = client.query_one(unused, &[]).await?.get(0);
+    if unused == 0 { Ok(()) } else { Err(format!("{unused} indexes are not in use").into()) }
+}
+
 /// Whether every balance is the sum of its entries, in all sets of tables.
 pub async fn check(client: &Client) -> Result<(), Failure> {
     for schema in ["billing"].into_iter().chain(COPIES) {
-        let wrong = format!(
-            "SELECT count(*) FROM {schema}.balances b WHERE b.balance <>
+        check_balances(client, schema).await?;
+    }
+    Ok(())
+}
+
+/// The same in one schema.
+pub async fn check_balances(client: &Client, schema: &str) -> Result<(), Failure> {
+    let wrong = format!(
+        "SELECT count(*) FROM {schema}.balances b WHERE b.balance <>
                  (SELECT sum(e.credits) FROM {schema}.ledger e
                   WHERE e.customer_id = b.customer_id AND e.credit_type = b.credit_type)"
-        );
-        let wrong: i64 = client.query_one(&wrong, &[]).await?.get(0);
-        if wrong > 0 {
-            return Err(
-                format!("{wrong} balances in schema {schema} are not the sum of their entries").into()
-            );
-        }
+    );
+    let wrong: i64 = client.query_one(&wrong, &[]).await?.get(0);
+    if wrong > 0 {
+        return Err(format!("{wrong} balances in schema {schema} are not the sum of their entries").into());
     }
     Ok(())
 }
