@@ -60,19 +60,25 @@ fn run(operations: &[std::result::Result<Operation, Refusal>]) -> Result<Vec<Cre
             return one_by_one(client, &requests);
         }
         let prepared = Prepared::lock(client, charges, &requests)?;
-        for _ in 0..MAX_ROUNDS {
+        for rounds in 0..MAX_ROUNDS {
             let mut round = Round::load(client, &prepared, &requests)?;
             if customers::any_merged(client, &round.poor)? {
                 prepared.take_back(client, &round)?;
                 return one_by_one(client, &requests);
             }
             let outcomes = round.run(client, &prepared, &requests)?;
-            match pg::savepoint(pg::Errors::Through, || round.write(client))? {
+            // At first in the hope that there is no rival.
+            let (hope, errors) = match rounds {
+                0 => (true, pg::Errors::NotNew),
+                _ => (false, pg::Errors::Through),
+            };
+            match pg::savepoint(errors, || pg::hopeful(hope, || round.write(client)))? {
                 Ended::Done(()) => {
                     prepared.take_back(client, &round)?;
                     return Ok(outcomes);
                 }
                 Ended::Refused(Rival) => {}
+                Ended::Error(_) if hope => {}
                 Ended::Busy | Ended::Error(_) => return Err(Error::BrokenInvariant),
             }
         }

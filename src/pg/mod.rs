@@ -10,11 +10,11 @@ mod shape;
 mod statement;
 
 pub use interval::{interval, interval_of};
-pub use raw::heap::{Kept, hopeful, watch_definitions};
+pub use raw::heap::{Kept, hopeful, is_hopeful, watch_definitions};
 pub use raw::{
-    Ended, Errors, Gates, JsonArgument, JsonText, JsonbArgument, Sharing, Time, application_user_id_type,
-    gate, has_column, has_relation, in_gate, jsonb, keeps_one_snapshot, now, only_free_locks, random_uuid,
-    refetch_source_is_set, reserve_settings_prefix, savepoint,
+    Ended, Errors, Gates, JsonArgument, JsonText, JsonbArgument, JsonbDatum, Sharing, Time,
+    application_user_id_type, gate, has_column, has_relation, in_gate, jsonb, keeps_one_snapshot, now,
+    only_free_locks, random_uuid, refetch_source_is_set, reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
 pub use statement::{Client, Columns, Rows, Statement, at_once, read, read_latest, survey, write};

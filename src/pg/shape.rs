@@ -26,7 +26,7 @@ pub enum Deed {
         /// `FOR UPDATE`
         lock: bool,
     },
-    /// `INSERT ... VALUES ($1, ...) ON CONFLICT DO NOTHING`
+    /// `INSERT ... VALUES ($1, ...) ON CONFLICT DO NOTHING`, with or without `OVERRIDING SYSTEM VALUE`
     Insert {
         /// In the order of the arguments.
         columns: Vec<CString>,
@@ -70,7 +70,9 @@ impl Shape {
 
     fn of_insert(rest: &str) -> Option<Shape> {
         let (table, rest) = rest.split_once(" (")?;
-        let (columns, rest) = rest.split_once(") VALUES (")?;
+        let (columns, rest) = rest
+            .split_once(") OVERRIDING SYSTEM VALUE VALUES (")
+            .or_else(|| rest.split_once(") VALUES ("))?;
         let (values, rest) = rest.split_once(") ON CONFLICT ")?;
         let columns = names(columns)?;
         let in_order = values.split(", ").enumerate().all(|(place, value)| argument(value) == Some(place));

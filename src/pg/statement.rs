@@ -86,6 +86,11 @@ impl Statement {
         Ok(Rows::Table(client.spi.select(&**plan, None, arguments)?))
     }
 
+    /// Whether it is done without the executor, as its table is now.
+    pub fn is_direct(&self) -> bool {
+        self.shape().is_some_and(|(direct, shape)| heap::is_direct(shape, direct.kept, &direct.routes))
+    }
+
     /// Waits until nobody is inserting a row of that key; whether there is one then, whatever a snapshot shows.
     /// None where only the executor can tell.
     pub fn is_there(&self, arguments: &[DatumWithOid]) -> Option<bool> {

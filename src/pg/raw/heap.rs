@@ -86,6 +86,16 @@ thread_local! {
     static HOPEFUL: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether that is hoped now.
+pub fn is_hopeful() -> bool {
+    HOPEFUL.with(Cell::get)
+}
+
+/// Whether the statement is done here, as its table is now.
+pub fn is_direct(shape: &Shape, kept: Kept, routes: &Routes) -> bool {
+    route(shape, kept, routes).known.is_some()
+}
+
 /// Runs the body, if so, in the hope that no row stands in the way of those that it inserts: then a row needs no trial,
 /// and one that is not new ends in 23505 once whoever inserts the other has committed. For a savepoint that
 /// catches that, and then does without hope.
@@ -157,7 +167,7 @@ pub fn run(shape: &Shape, kept: Kept, routes: &Routes, latest: bool, arguments: 
         let done = match &shape.deed {
             Deed::Find { lock: false, .. } => known.find(&values),
             Deed::Find { lock: true, .. } => known.lock(&values),
-            Deed::Insert { .. } => known.insert(&values, kept.hopeful && HOPEFUL.with(Cell::get)),
+            Deed::Insert { .. } => known.insert(&values, kept.hopeful && is_hopeful()),
             Deed::Update { set, when } => known.update(&values, set, when),
         };
         if latest {

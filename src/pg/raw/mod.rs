@@ -275,7 +275,9 @@ pub enum Errors {
     /// All but those that a caller should retry (classes 40 and 53, 55P03, 57014), that end the session
     /// (57P..), or that say a row is broken (XX).
     Answered,
-    /// Those, and a row said to be broken: one event of many must not stand in the others' way.
+    /// 23505 only: a row that was hoped to be new is not.
+    NotNew,
+    /// All but those of `Answered`, and a row said to be broken: one event of many must not stand in the others' way.
     OfOneEvent,
     /// Those, and 55P03 as [`Ended::Busy`]: it is our own doing ([`only_free_locks`]).
     OfOneEventOrBusy,
@@ -325,6 +327,9 @@ fn verdict<T, R>(cause: &CaughtError, errors: Errors) -> Option<Ended<T, R>> {
     }
     let CaughtError::PostgresError(report) = cause else { return None };
     let code = report.sql_error_code();
+    if errors == Errors::NotNew {
+        return (code == PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION).then(|| Ended::Error(sqlstate(code)));
+    }
     if code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
         return (errors == Errors::OfOneEventOrBusy).then_some(Ended::Busy);
     }
@@ -626,6 +631,7 @@ pub fn jsonb(text: &str) -> Option<JsonbDatum> {
 }
 
 /// A `jsonb` made here.
+#[derive(Clone, Copy)]
 pub struct JsonbDatum(pg_sys::Datum);
 
 impl IntoDatum for JsonbDatum {
