@@ -172,7 +172,7 @@ pub async fn batch(world: &World, options: &Options, report: &mut Report) -> Res
         }
     }
     let ratios = [
-        Wanted { name: "batch / COPY", of: 0, to: 1, requirement: Some(Requirement::AtLeast(0.30)) },
+        Wanted { name: "batch / COPY", of: 0, to: 1, requirement: Some(Requirement::AtLeast(0.50)) },
         Wanted { name: "batch / single calls", of: 0, to: 2, requirement: Some(Requirement::AtLeast(30.0)) },
         // What the disk allows at best.
         Wanted { name: "COPY / single calls", of: 1, to: 2, requirement: None },
@@ -209,7 +209,7 @@ pub async fn hot(world: &World, options: &Options, report: &mut Report) -> Resul
         }
     }
     let ratio =
-        Wanted { name: "batch / single calls", of: 0, to: 1, requirement: Some(Requirement::Goal(10.0)) };
+        Wanted { name: "batch / single calls", of: 0, to: 1, requirement: Some(Requirement::AtLeast(10.0)) };
     let title = format!("batch of {SPENDS} spends of one customer");
     let setting = Setting { title: &title, unit: "entries", clients: 1, synchronous_commit: true };
     report.comparison(setting, &measured, &[ratio]);

@@ -102,6 +102,28 @@ impl Contender {
         Ok(())
     }
 
+    /// So many calls of the first session, off the clock.
+    pub async fn calls_of_one(&self, world: &World, count: usize) -> Result<(), Failure> {
+        if self.call.kind.is_delivery() {
+            webhook::sign(world, self.call.kind, count)?;
+        }
+        self.slice(world, count).await?;
+        Ok(())
+    }
+
+    /// The first session's counters become visible to others.
+    pub async fn hand_in_statistics(&self) -> Result<(), Failure> {
+        let session = self.sessions.first().ok_or("no session")?;
+        session.client.batch_execute("SELECT pg_stat_force_next_flush()").await?;
+        // Handed in when that statement's transaction is over; after the next one it certainly was.
+        Ok(session.client.batch_execute("SELECT 1").await?)
+    }
+
+    /// The first session's server process.
+    pub fn process(&self) -> Option<i32> {
+        self.sessions.first().map(|session| session.process)
+    }
+
     /// So many calls of the first session.
     pub async fn slice(&self, world: &World, count: usize) -> Result<Slice, Failure> {
         let session = self.sessions.first().ok_or("no session")?;
