@@ -163,7 +163,7 @@ async fn compare(comparison: &Comparison, bench: &mut Bench) -> Result<(), Failu
 }
 
 /// What has to be there before a section's sessions are opened.
-async fn prepare(section: &str, world: &World) -> Result<(), Failure> {
+pub async fn prepare(section: &str, world: &World) -> Result<(), Failure> {
     match section {
         "replay" => remember(world, Kind::Purchase, &[Side::Ours, Side::Twin, Side::Floor]).await,
         "webhook" => {

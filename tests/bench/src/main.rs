@@ -9,6 +9,7 @@ mod calls;
 mod compare;
 mod goals;
 mod kept;
+mod latency;
 mod lots;
 mod machine;
 mod measure;
@@ -63,6 +64,7 @@ const SECTIONS: &[Section] = &[
     section("replay", |b| Box::pin(compare::section(b, "replay"))),
     section("webhook", |b| Box::pin(compare::section(b, "webhook"))),
     section("deliveries", |b| Box::pin(compare::section(b, "deliveries"))),
+    section("latency", |b| Box::pin(latency::measure(&b.world, &b.options, &mut b.report))),
     section("batch", |b| Box::pin(bulk::batch(&b.world, &b.options, &mut b.report))),
     section("hot", |b| Box::pin(bulk::hot(&b.world, &b.options, &mut b.report))),
     section("size", |b| {

@@ -1,6 +1,6 @@
 //! Contenders, and measuring them in turns.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -135,8 +135,26 @@ impl Contender {
         Ok(meter.stop(count))
     }
 
-    /// Calls from so many sessions at once for so long.
+    /// Milliseconds of each call from so many sessions at once for so long.
+    pub async fn latencies(&self, world: &World, clients: usize, seconds: f64) -> Result<Vec<f64>, Failure> {
+        let latencies = RefCell::new(Vec::new());
+        let record = |latency: Duration| latencies.borrow_mut().push(latency.as_secs_f64() * 1_000.0);
+        self.run(world, clients, seconds, record).await?;
+        Ok(latencies.into_inner())
+    }
+
     async fn measure(&self, world: &World, clients: usize, seconds: f64) -> Result<Slice, Failure> {
+        self.run(world, clients, seconds, |_| ()).await
+    }
+
+    /// Calls from so many sessions at once for so long; how long each took is told as it ends.
+    async fn run(
+        &self,
+        world: &World,
+        clients: usize,
+        seconds: f64,
+        record: impl Fn(Duration),
+    ) -> Result<Slice, Failure> {
         if self.call.kind.is_delivery() {
             let count = (self.pace.get() * seconds * 2.0) as usize + 20 * clients;
             webhook::sign(world, self.call.kind, count)?;
@@ -147,12 +165,14 @@ impl Contender {
         let end = start + Duration::from_secs_f64(seconds);
         let run = async |(seed, session): (usize, &Session)| -> Result<u64, Failure> {
             let mut random = Random::new(seed as u64);
-            let mut calls = 0;
-            while Instant::now() < end {
+            let (mut calls, mut now) = (0, Instant::now());
+            while now < end {
                 if !self.call.make(&session.client, &session.prepared, world, &mut random).await? {
                     break;
                 }
-                calls += 1;
+                let done = Instant::now();
+                record(done - now);
+                (calls, now) = (calls + 1, done);
             }
             Ok(calls)
         };

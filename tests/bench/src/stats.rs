@@ -19,7 +19,7 @@ impl Figures {
     }
 
     /// The value below which that share of the figures lies.
-    fn quantile(&self, share: f64) -> f64 {
+    pub fn quantile(&self, share: f64) -> f64 {
         let place = share * (self.0.len().saturating_sub(1)) as f64;
         let at = |index: f64| self.0.get(index as usize).copied().unwrap_or(f64::NAN);
         let (low, high) = (at(place.floor()), at(place.ceil()));
