@@ -6,6 +6,7 @@
 mod application;
 mod bulk;
 mod calls;
+mod chart;
 mod compare;
 mod goals;
 mod kept;
@@ -14,9 +15,12 @@ mod lots;
 mod machine;
 mod measure;
 mod options;
+mod publish;
 mod random;
+mod render;
 mod report;
 mod resources;
+mod results;
 mod size;
 mod stats;
 mod wal;
@@ -105,6 +109,10 @@ fn progress(started: Instant) -> impl Fn(&str) {
 async fn run() -> Result<bool, Failure> {
     let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
     let options = Options::read(&names)?;
+    if let Some(file) = &options.render {
+        publish::render(file)?;
+        return Ok(true);
+    }
     let started = Instant::now();
     let progress = progress(started);
     progress("making the tables four times, with 1,000 customers");
@@ -132,6 +140,10 @@ async fn end(bench: &Bench, progress: &impl Fn(&str)) -> Result<bool, Failure> {
     let machine = machine::facts(&bench.control).await?;
     let results = report.json(options.rounds, options.seconds, &machine);
     std::fs::write(REPORT_FILE, format!("{results:#}\n"))?;
+    if options.publish {
+        publish::publish(&results)?;
+        progress("docs/performance.md and its charts are made of this run");
+    }
     progress("done; the same figures are in target/bench.json");
     let (missed, unsure) = report.verdicts();
     println!("\nrequirements missed: {missed}, unsure: {unsure}");

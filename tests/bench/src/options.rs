@@ -1,11 +1,15 @@
 //! What to measure, and for how long.
 
+use std::path::PathBuf;
+
 use crate::Failure;
 
 const USAGE: &str = "arguments of the benchmark:
   --only SECTION[,SECTION]           default: all
   --synchronous-commit on|off|both   default: both
   --require                          end with status 1 if a requirement is missed
+  --publish                          make docs/performance.md, .json and charts of this run
+  --render FILE                      make page and charts of that report file, and measure nothing
 environment:
   BILLING_BENCH_ROUNDS    rounds of each comparison (default 15; fewer make a trial run, and it says so)
   BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)
@@ -21,6 +25,8 @@ pub struct Options {
     pub sections: Vec<String>,
     pub synchronous_commit: Vec<bool>,
     pub require: bool,
+    pub publish: bool,
+    pub render: Option<PathBuf>,
 }
 
 impl Options {
@@ -33,11 +39,17 @@ impl Options {
             sections: sections.iter().map(|&name| name.to_owned()).collect(),
             synchronous_commit: vec![true, false],
             require: false,
+            publish: false,
+            render: None,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match (argument.as_str(), &mut arguments) {
                 ("--require", _) => options.require = true,
+                ("--publish", _) => options.publish = true,
+                ("--render", rest) => {
+                    options.render = Some(rest.next().ok_or_else(usage)?.into());
+                }
                 ("--only", rest) => {
                     let names = rest.next().unwrap_or_default();
                     options.sections = names.split(',').map(str::to_owned).collect();
