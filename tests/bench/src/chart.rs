@@ -7,7 +7,7 @@ use std::fmt::{Display, Write as _};
 
 use serde_json::Value;
 
-use crate::results::{is_again, list, measured, number, shown, text, thousands};
+use crate::results::{beside, is_again, list, measured, number, shown, text, thousands};
 
 /// File name and content of each.
 pub fn charts(results: &Value) -> [(&'static str, String); 3] {
@@ -147,7 +147,7 @@ fn wrapped(words: &str, width: usize) -> Vec<String> {
 /// Ratios that are required to be at least something; those of ten and more would make the others small.
 fn ratios(results: &Value) -> String {
     const LEFT: f64 = 300.0;
-    const RIGHT: f64 = 130.0;
+    const RIGHT: f64 = 196.0;
     let mut drawing = Drawing::new("Ratios, what is required of them, and the middle half of the rounds");
     let rows: Vec<&Value> = list(results, "requirements").iter().filter(|row| is_ratio(row)).collect();
     let figure = |row: &Value, name: &str| number(&row["worst"]["figures"], name).unwrap_or_default();
@@ -172,11 +172,15 @@ fn ratios(results: &Value) -> String {
             let below = 4.5 + 15.0 * (place as f64 - (lines.len() - 1) as f64 / 2.0);
             drawing.text(LEFT - 10.0, middle + below, "right", line);
         }
-        let colour = if verdict == "met" { "ours" } else { "bad" };
+        let colour = match verdict {
+            "met" => "ours",
+            "missed" => "bad",
+            _ => "floor",
+        };
         drawing.bar((LEFT, middle - 8.0), (at(figure(row, "median")) - LEFT, 16.0), colour);
         drawing.whisker(at(figure(row, "q1")), at(figure(row, "q3")), middle);
         drawing.line((at(limit(row)), y + 3.0), (at(limit(row)), y + high - 3.0), "mark");
-        let told = format!("{} of {}", shown(figure(row, "median")), shown(limit(row)));
+        let told = format!("{} of {}", beside(figure(row, "median"), limit(row)), shown(limit(row)));
         drawing.text(WIDTH - RIGHT + 10.0, middle + 4.5, "head", &format!("{told}, {verdict}"));
         drawing.tell(&format!("{}: {told} required, {verdict}.", text(row, "measure")));
         y += high;
@@ -265,15 +269,13 @@ fn calls(results: &Value) -> String {
     for on in [false, true] {
         let top = drawing.height;
         for (place, (section, name)) in DRAWN.iter().enumerate() {
-            let mode = if on { "on" } else { "off" };
-            let title = format!("{name}, synchronous_commit {mode}");
             let rates = rates(results, section, on);
             let left = 12.0 + panel * place as f64;
             if !rates.is_empty() {
-                panel_of_calls(&mut drawing, (left, top), panel, &title, &rates);
+                panel_of_calls(&mut drawing, (left, top), panel, (name, on), &rates);
             }
         }
-        drawing.height = top + 232.0;
+        drawing.height = top + 244.0;
     }
     drawing.text(WIDTH / 2.0, drawing.height, "soft middle", "clients");
     drawing.height += 6.0;
@@ -301,16 +303,24 @@ fn rates(results: &Value, section: &str, on: bool) -> Vec<Rate> {
     rates
 }
 
-fn panel_of_calls(drawing: &mut Drawing, (left, top): (f64, f64), panel: f64, title: &str, rates: &[Rate]) {
+fn panel_of_calls(
+    drawing: &mut Drawing,
+    (left, top): (f64, f64),
+    panel: f64,
+    (name, on): (&str, bool),
+    rates: &[Rate],
+) {
     const HEIGHT: f64 = 165.0;
-    let (left, width, top) = (left + 48.0, panel - 60.0, top + 26.0);
+    let (left, width, top) = (left + 48.0, panel - 60.0, top + 40.0);
     let most = rates.iter().flat_map(|(_, points)| points).map(|(_, rate)| *rate).fold(0.0, f64::max);
     let (end, step) = axis(most);
     let mut clients: Vec<f64> =
         rates.iter().flat_map(|(_, points)| points).map(|(clients, _)| *clients).collect();
     clients.sort_by(f64::total_cmp);
     clients.dedup();
-    drawing.text(left - 40.0, top - 10.0, "head", title);
+    let mode = if on { "synchronous_commit on" } else { "synchronous_commit off" };
+    drawing.text(left - 40.0, top - 26.0, "head", name);
+    drawing.text(left - 40.0, top - 11.0, "soft", mode);
     let mut value = 0.0;
     while value <= end + step / 2.0 {
         let y = top + HEIGHT * (1.0 - value / end);
@@ -326,8 +336,8 @@ fn panel_of_calls(drawing: &mut Drawing, (left, top): (f64, f64), panel: f64, ti
     for of in &clients {
         drawing.text(x(*of), top + HEIGHT + 16.0, "soft middle", &thousands(*of));
     }
-    for (name, points) in rates {
-        let (colour, mark) = looks(name);
+    for (contender, points) in rates {
+        let (colour, mark) = looks(contender);
         let places: Vec<(f64, f64)> =
             points.iter().map(|(clients, rate)| (x(*clients), top + HEIGHT * (1.0 - rate / end))).collect();
         let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
@@ -341,7 +351,7 @@ fn panel_of_calls(drawing: &mut Drawing, (left, top): (f64, f64), panel: f64, ti
         }
         let told: Vec<String> =
             points.iter().map(|(clients, rate)| format!("{} with {clients}", thousands(*rate))).collect();
-        drawing.tell(&format!("{title}, {name}: {}.", told.join(", ")));
+        drawing.tell(&format!("{name}, {mode}, {contender}: {}.", told.join(", ")));
     }
 }
 
@@ -447,8 +457,8 @@ mod tests {
     #[test]
     fn bars_end_where_the_axis_says() {
         let [(_, ratios), ..] = charts(&sample());
-        // 390 wide for 0 to 0.8: half of it is 0.4, and 0.5 ends at 300 + 243.75.
-        assert!(ratios.contains("width=\"243.8\""), "{ratios}");
+        // 324 wide for 0 to 0.8: 0.5 ends after 202.5.
+        assert!(ratios.contains("width=\"202.5\""), "{ratios}");
     }
 
     #[test]

@@ -145,12 +145,14 @@ fn row(goal: &Goal, judged: &[Judged]) -> Value {
     let worst = of_goal.iter().min_by(|a, b| a.reach().total_cmp(&b.reach()));
     // One that is missed counts, however good the others are; so does one of which nothing is known.
     let verdict = of_goal.iter().map(|one| one.verdict).max_by_key(|verdict| gravity(*verdict));
+    let several = of_goal.windows(2).any(|two| two[0].name != two[1].name);
     json!({
         "id": goal.id,
         "measure": goal.measure,
         "least": goal.least,
         "verdict": verdict.map_or("not measured", Verdict::text),
         "settings": of_goal.len(),
+        "several_figures": several,
         "worst": worst.map(|worst| worst.json()),
     })
 }

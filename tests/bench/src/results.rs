@@ -38,7 +38,13 @@ pub fn shown(value: f64) -> String {
     }
 }
 
-/// The same with its unit.
+/// A number beside a limit: with more digits where fewer would make it look like the limit.
+pub fn beside(value: f64, limit: f64) -> String {
+    let short = shown(value);
+    if short == shown(limit) && (value - limit).abs() > f64::EPSILON { format!("{value:.4}") } else { short }
+}
+
+/// A number with its unit.
 pub fn shown_in(value: f64, unit: &str) -> String {
     match unit {
         "" => shown(value),
@@ -74,6 +80,9 @@ mod tests {
         assert_eq!(thousands(1_234_567.0), "1,234,567");
         assert_eq!(thousands(999.6), "1,000");
         assert_eq!(thousands(-1_234.0), "-1,234");
+        assert_eq!(beside(0.4961, 0.5), "0.4961");
+        assert_eq!(beside(0.5, 0.5), "0.50");
+        assert_eq!(beside(0.61, 0.5), "0.61");
         assert_eq!(shown_in(2_300.4, "bytes"), "2,300 bytes");
     }
 }
