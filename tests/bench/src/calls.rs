@@ -77,7 +77,8 @@ impl Call {
         vec![self.only_statement()]
     }
 
-    fn only_statement(self) -> String {
+    /// Of all sides but the application, which has several.
+    pub fn only_statement(self) -> String {
         let schema = if self.side == Side::Twin { "twin" } else { "public" };
         match (self.kind, self.side) {
             (Kind::Purchase, Side::Floor) => include_str!("../sql/floor_purchase.sql").to_owned(),

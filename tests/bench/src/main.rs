@@ -8,6 +8,7 @@ mod bulk;
 mod calls;
 mod chart;
 mod compare;
+mod drive;
 mod goals;
 mod kept;
 mod latency;
@@ -111,6 +112,10 @@ async fn run() -> Result<bool, Failure> {
     let options = Options::read(&names)?;
     if let Some(file) = &options.render {
         publish::render(file)?;
+        return Ok(true);
+    }
+    if let Some(what) = &options.drive {
+        drive::drive(what).await?;
         return Ok(true);
     }
     let started = Instant::now();

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use crate::Failure;
+use crate::calls::Kind;
+use crate::drive::{self, Drive};
 
 const USAGE: &str = "arguments of the benchmark:
   --only SECTION[,SECTION]           default: all
@@ -10,6 +12,8 @@ const USAGE: &str = "arguments of the benchmark:
   --require                          end with status 1 if a requirement is missed
   --publish                          make docs/performance.md, .json and charts of this run
   --render FILE                      make page and charts of that report file, and measure nothing
+  --load KIND SECONDS                for a profiler: one client makes calls; KIND is purchase, spend, replay or webhook
+  --script KIND COUNT                for a profiler: prints calls for a server without clients
 environment:
   BILLING_BENCH_ROUNDS    rounds of each comparison (default 15; fewer make a trial run, and it says so)
   BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)
@@ -27,6 +31,7 @@ pub struct Options {
     pub require: bool,
     pub publish: bool,
     pub render: Option<PathBuf>,
+    pub drive: Option<Drive>,
 }
 
 impl Options {
@@ -41,6 +46,7 @@ impl Options {
             require: false,
             publish: false,
             render: None,
+            drive: None,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -50,6 +56,8 @@ impl Options {
                 ("--render", rest) => {
                     options.render = Some(rest.next().ok_or_else(usage)?.into());
                 }
+                ("--load", rest) => options.drive = Some(work(rest, Drive::Load).ok_or_else(usage)?),
+                ("--script", rest) => options.drive = Some(work(rest, Drive::Script).ok_or_else(usage)?),
                 ("--only", rest) => {
                     let names = rest.next().unwrap_or_default();
                     options.sections = names.split(',').map(str::to_owned).collect();
@@ -76,6 +84,15 @@ impl Options {
     pub fn wants(&self, section: &str) -> bool {
         self.sections.iter().any(|name| name == section)
     }
+}
+
+/// A kind of call, and how much of it.
+fn work<T: std::str::FromStr>(
+    rest: &mut impl Iterator<Item = String>,
+    make: fn(Kind, T) -> Drive,
+) -> Option<Drive> {
+    let kind = drive::kind(&rest.next()?)?;
+    Some(make(kind, rest.next()?.parse().ok()?))
 }
 
 fn environment<T: std::str::FromStr>(name: &str, default: T) -> Result<T, Failure> {
