@@ -27,7 +27,7 @@ const PURCHASE: Comparison = Comparison {
         ("ours once more", Side::Ours, Kind::Purchase),
     ],
     clients: MANY,
-    ratios: |clients| vec![of_the_floor(clients), at_least("ours / twin", 0, 1, 1.4), control(3, 0)],
+    ratios: |clients| vec![of_the_floor(clients), at_least("ours / twin", 0, 1, 1.4), once_more(3, 0)],
 };
 
 const SPEND: Comparison = Comparison {
@@ -39,7 +39,7 @@ const SPEND: Comparison = Comparison {
         ("ours once more", Side::Ours, Kind::Spend),
     ],
     clients: MANY,
-    ratios: |clients| vec![of_the_floor(clients), ratio("ours / twin", 0, 1), control(3, 0)],
+    ratios: |clients| vec![of_the_floor(clients), ratio("ours / twin", 0, 1), once_more(3, 0)],
 };
 
 const REPLAY: Comparison = Comparison {
@@ -57,7 +57,7 @@ const REPLAY: Comparison = Comparison {
             at_least("replay / applied", 0, 3, 2.0),
             ratio("ours / twin", 0, 1),
             ratio("ours / floor's lookup", 0, 2),
-            control(4, 0),
+            once_more(4, 0),
         ]
     },
 };
@@ -77,7 +77,7 @@ const WEBHOOK: Comparison = Comparison {
             8 => at_least("ours / application", 0, 2, 2.7),
             _ => ratio("ours / application", 0, 2),
         };
-        vec![at_least("ours / twin", 0, 1, 1.9), application, control(3, 0)]
+        vec![at_least("ours / twin", 0, 1, 1.9), application, once_more(3, 0)]
     },
 };
 
@@ -96,7 +96,7 @@ const DELIVERIES: Comparison = Comparison {
             ratio("replay / applied", 1, 0),
             ratio("ignored / applied", 2, 0),
             ratio("refused / applied", 3, 0),
-            control(4, 0),
+            once_more(4, 0),
         ]
     },
 };
@@ -115,7 +115,7 @@ fn of_the_floor(clients: usize) -> Wanted {
 }
 
 /// Two measurements of one thing.
-fn control(of: usize, to: usize) -> Wanted {
+pub fn once_more(of: usize, to: usize) -> Wanted {
     Wanted { name: "control", of, to, requirement: Some(Requirement::Same(0.05)) }
 }
 
