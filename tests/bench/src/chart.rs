@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::results::{beside, is_again, list, measured, number, shown, text, thousands};
 
 /// File name and content of each.
-pub fn charts(results: &Value) -> [(&'static str, String); 3] {
+pub fn charts(results: &Value) -> [(&'static str, String); 4] {
     [
         ("performance-ratios.svg", ratios(results)),
         ("performance-calls.svg", calls(results)),
         ("performance-processor.svg", processor(results)),
+        ("performance-size.svg", size(results)),
     ]
 }
 
@@ -340,15 +341,7 @@ fn panel_of_calls(
         let (colour, mark) = looks(contender);
         let places: Vec<(f64, f64)> =
             points.iter().map(|(clients, rate)| (x(*clients), top + HEIGHT * (1.0 - rate / end))).collect();
-        let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let _ = writeln!(
-            drawing.body,
-            "<polyline points=\"{}\" class=\"edge\" stroke=\"var(--{colour})\"/>",
-            path.join(" ")
-        );
-        for (x, y) in places {
-            mark.draw(drawing, x, y, colour);
-        }
+        curve(drawing, &places, colour, mark);
         let told: Vec<String> =
             points.iter().map(|(clients, rate)| format!("{} with {clients}", thousands(*rate))).collect();
         drawing.tell(&format!("{name}, {mode}, {contender}: {}.", told.join(", ")));
@@ -411,6 +404,90 @@ fn costs<'a>(results: &'a Value, section: &str) -> Vec<&'a Value> {
         .collect()
 }
 
+/// The call's name, and for each size its label and how many times the cost of the smallest it is.
+type Curve = (String, Vec<(String, f64)>);
+
+/// What a call costs where more is stored, beside what it costs where little is.
+fn size(results: &Value) -> String {
+    const HEIGHT: f64 = 200.0;
+    const LEFT: f64 = 64.0;
+    const RIGHT: f64 = 110.0;
+    const LOOKS: [(&str, Mark); 3] = [("ours", Mark::Circle), ("app", Mark::Diamond), ("twin", Mark::Square)];
+    let mut drawing = Drawing::new("Processor time of a call by what is stored, the smallest as 1");
+    let curves = curves(results);
+    let Some((_, longest)) = curves.iter().max_by_key(|(_, points)| points.len()) else {
+        return drawing.finish();
+    };
+    let limit = list(results, "requirements")
+        .iter()
+        .find(|row| row["id"] == "size")
+        .and_then(|row| number(&row["worst"]["requirement"], "limit"));
+    let most = curves.iter().flat_map(|(_, points)| points).map(|(_, cost)| *cost).fold(1.0, f64::max);
+    let (end, step) = axis(most.max(limit.unwrap_or_default()));
+    let (width, top) = (WIDTH - LEFT - RIGHT, drawing.height + 10.0);
+    let y = |value: f64| top + HEIGHT * (1.0 - value / end);
+    let x = |place: usize| LEFT + width * (place as f64 + 0.5) / longest.len() as f64;
+    let mut value = 0.0;
+    while value <= end + step / 2.0 {
+        drawing.line((LEFT, y(value)), (LEFT + width, y(value)), "grid");
+        drawing.text(LEFT - 8.0, y(value) + 4.0, "soft right", &shown(value));
+        value += step;
+    }
+    for (place, (label, _)) in longest.iter().enumerate() {
+        drawing.text(x(place), top + HEIGHT + 18.0, "soft middle", label);
+    }
+    if let Some(limit) = limit {
+        drawing.line((LEFT, y(limit)), (LEFT + width, y(limit)), "mark");
+        drawing.text(LEFT + width + 10.0, y(limit) + 4.0, "", &format!("at most {}", shown(limit)));
+    }
+    for ((name, points), (colour, mark)) in curves.iter().zip(LOOKS) {
+        let places: Vec<(f64, f64)> =
+            points.iter().enumerate().map(|(place, (_, cost))| (x(place), y(*cost))).collect();
+        curve(&mut drawing, &places, colour, mark);
+        let told: Vec<String> =
+            points.iter().map(|(label, cost)| format!("{} at {label}", shown(*cost))).collect();
+        drawing.tell(&format!("{name}: {}.", told.join(", ")));
+    }
+    // Labels beside the lines would lie on each other: below.
+    let below = top + HEIGHT + 44.0;
+    for (place, ((name, _), (colour, mark))) in curves.iter().zip(LOOKS).enumerate() {
+        let left = LEFT + 180.0 * place as f64;
+        mark.draw(&mut drawing, left, below - 4.0, colour);
+        drawing.text(left + 12.0, below, "", name);
+    }
+    drawing.height = below + 4.0;
+    drawing.finish()
+}
+
+fn curves(results: &Value) -> Vec<Curve> {
+    let cost = |one: &Value| number(&one["server_cpu_us"], "median");
+    let mut curves = Vec::new();
+    for one in measured(results, "comparison").filter(|one| one["section"] == "size") {
+        let sizes: Vec<&Value> = list(one, "contenders").iter().filter(|one| !is_again(one)).collect();
+        let Some(smallest) = sizes.first().and_then(|size| cost(size)) else { continue };
+        let points = sizes
+            .iter()
+            .filter_map(|size| Some((text(size, "name").to_owned(), cost(size)? / smallest)))
+            .collect();
+        let name = text(one, "name").split_whitespace().next().unwrap_or_default();
+        curves.push((name.to_owned(), points));
+    }
+    curves
+}
+
+/// A line through its marks.
+fn curve(drawing: &mut Drawing, places: &[(f64, f64)], colour: &str, mark: Mark) {
+    let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let _ = writeln!(
+        drawing.body,
+        "<polyline points=\"{}\" class=\"edge\" stroke=\"var(--{colour})\"/>",
+        path.join(" ")
+    );
+    for (x, y) in places {
+        mark.draw(drawing, *x, *y, colour);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -437,17 +514,24 @@ mod tests {
                 "id": "purchase-floor", "measure": "purchase / floor & <more>", "verdict": "missed",
                 "worst": {"figures": figures(0.5), "requirement": {"text": ">= 0.70", "limit": 0.7}},
             }],
-            "measured": [comparison(1), comparison(8)],
+            "measured": [comparison(1), comparison(8), {
+                "section": "size", "kind": "comparison", "name": "purchase where much is stored", "unit": "calls",
+                "clients": 1, "synchronous_commit": false,
+                "contenders": [contender("10^4 entries", 1_000.0), contender("10^5 entries", 1_500.0),
+                    contender("10^4 entries once more", 1_001.0)],
+                "ratios": [],
+            }],
         })
     }
 
     #[test]
     fn each_chart_tells_its_numbers_in_words_too() {
-        let [(_, ratios), (_, calls), (_, processor)] = charts(&sample());
+        let [(_, ratios), (_, calls), (_, processor), (_, size)] = charts(&sample());
         assert!(ratios.contains("purchase / floor &amp; &lt;more&gt;: 0.50 of 0.70 required, missed."));
         assert!(calls.contains("purchase, synchronous_commit off, ours: 1,000 with 1, 1,000 with 8."));
         assert!(processor.contains("purchase, floor of bare SQL: 200 µs."));
-        for chart in [&ratios, &calls, &processor] {
+        assert!(size.contains("purchase: 1.00 at 10^4 entries, 1.50 at 10^5 entries."));
+        for chart in [&ratios, &calls, &processor, &size] {
             assert!(chart.starts_with("<svg ") && chart.ends_with("</svg>\n"));
             assert!(chart.contains("<title id=\"title\">") && chart.contains("prefers-color-scheme: dark"));
             assert!(!chart.contains("once more") && !chart.contains("NaN"));

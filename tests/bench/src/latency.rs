@@ -65,7 +65,7 @@ fn tell(rounds: &[Vec<Figures>], report: &mut Report) {
             if place == 2 {
                 report.figure(&name, &figures, "ms");
             } else {
-                report.judged(&name, &figures, "ms", Requirement::AtMost(most));
+                report.judged(&name, &figures, "ms", Requirement::Below(most));
             }
         }
     }

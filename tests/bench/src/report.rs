@@ -46,6 +46,8 @@ impl<'a> Setting<'a> {
 pub enum Requirement {
     AtLeast(f64),
     AtMost(f64),
+    /// Less than that: an absolute figure, in its own unit.
+    Below(f64),
     /// In processor time of the server, the other way round; in calls per second where that is not to be seen.
     ProcessorAtLeast(f64),
     /// The same, of what costs more.
@@ -72,6 +74,9 @@ impl Requirement {
                 if figure > 0.0 { most / figure } else { f64::INFINITY }
             }
             Requirement::AtMost(most) | Requirement::ProcessorAtMost(most) => most / figure,
+            Requirement::Below(limit) if figure < limit => limit / figure.max(f64::MIN_POSITIVE),
+            // The limit itself is too much.
+            Requirement::Below(limit) => (limit / figure).min(1.0 - f64::EPSILON),
             Requirement::Same(away) if (figure - 1.0).abs() <= away => 1.0,
             Requirement::Same(_) => 0.0,
         }
@@ -81,6 +86,7 @@ impl Requirement {
         match self {
             Requirement::AtLeast(limit)
             | Requirement::AtMost(limit)
+            | Requirement::Below(limit)
             | Requirement::ProcessorAtLeast(limit)
             | Requirement::ProcessorAtMost(limit)
             | Requirement::Goal(limit)
@@ -97,6 +103,7 @@ impl Requirement {
         match self {
             Requirement::AtLeast(least) => format!(">= {least:.2}"),
             Requirement::AtMost(most) => format!("<= {most:.2}"),
+            Requirement::Below(limit) => format!("< {limit}"),
             Requirement::ProcessorAtLeast(least) => format!(">= {least:.2} in processor time"),
             Requirement::ProcessorAtMost(most) => format!("<= {most:.2} in processor time"),
             Requirement::Goal(goal) => format!("goal {goal:.2}"),
@@ -157,9 +164,10 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// How much of what is required is reached.
+    /// How much of what is required is reached; nothing, where nothing is known.
     pub fn reach(&self) -> f64 {
-        self.requirement.reach(self.figures.median())
+        let reach = self.requirement.reach(self.figures.median());
+        if reach.is_nan() { 0.0 } else { reach }
     }
 
     /// For the report file.
@@ -433,6 +441,10 @@ mod tests {
         assert!(!Requirement::AtMost(1.1).met(1.11));
         assert!(Requirement::AtMost(0.0).met(0.0));
         assert!(!Requirement::AtMost(0.0).met(0.1));
+        assert!(Requirement::Below(5.0).met(4.99));
+        assert!(Requirement::Below(5.0).met(-1.0));
+        assert!(!Requirement::Below(5.0).met(5.0));
+        assert!(!Requirement::Below(5.0).met(f64::NAN));
         assert!(Requirement::Same(0.05).met(0.96));
         assert!(!Requirement::Same(0.05).met(1.06));
         assert!(!Requirement::AtLeast(0.7).met(f64::NAN));
