@@ -143,7 +143,7 @@ async fn run() -> Result<bool, Failure> {
 async fn end(bench: &Bench, progress: &impl Fn(&str)) -> Result<bool, Failure> {
     let Bench { options, report, .. } = bench;
     let machine = machine::facts(&bench.control).await?;
-    let results = report.json(options.rounds, options.seconds, &machine);
+    let results = report.json(options, &machine);
     std::fs::write(REPORT_FILE, format!("{results:#}\n"))?;
     if options.publish {
         publish::publish(&results)?;

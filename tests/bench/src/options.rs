@@ -16,11 +16,12 @@ const USAGE: &str = "arguments of the benchmark:
   --script KIND COUNT                for a profiler: prints calls for a server without clients
 environment:
   BILLING_BENCH_ROUNDS    rounds of each comparison (default 15; fewer make a trial run, and it says so)
-  BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25)
+  BILLING_BENCH_SECONDS   seconds of each measurement (default 0.25; less makes a trial run, too)
 sections:";
 
-/// Fewer rounds say little about how far the figures spread.
-pub const FULL_ROUNDS: usize = 15;
+/// Fewer rounds say little about how far the figures spread, and shorter ones little at all.
+const FULL_ROUNDS: usize = 15;
+const FULL_SECONDS: f64 = 0.25;
 
 /// What the caller asked for.
 pub struct Options {
@@ -40,7 +41,7 @@ impl Options {
         let usage = || Failure::from(format!("{USAGE} {}", sections.join(", ")));
         let mut options = Options {
             rounds: environment("BILLING_BENCH_ROUNDS", FULL_ROUNDS)?,
-            seconds: environment("BILLING_BENCH_SECONDS", 0.25)?,
+            seconds: environment("BILLING_BENCH_SECONDS", FULL_SECONDS)?,
             sections: sections.iter().map(|&name| name.to_owned()).collect(),
             synchronous_commit: vec![true, false],
             require: false,
@@ -78,6 +79,11 @@ impl Options {
             return Err(usage());
         }
         Ok(options)
+    }
+
+    /// Whether less is measured than the requirements are about.
+    pub fn is_trial(&self) -> bool {
+        self.rounds < FULL_ROUNDS || self.seconds < FULL_SECONDS
     }
 
     /// Whether the section is wanted.

@@ -46,7 +46,11 @@ fn run(results: &Value) -> String {
         .map(|(name, value)| format!("{name} = {}", value.as_str().unwrap_or_default()))
         .collect();
     let server: String = text(machine, "server").split(" on ").take(1).collect();
-    let trial = if results["trial"] == true { "**A trial run, with too few rounds to count.** " } else { "" };
+    let trial = if results["trial"] == true {
+        "**A trial run, which measured less than what is required is about: it does not count.** "
+    } else {
+        ""
+    };
     format!(
         "{trial}Measured with version {} on {server}, {} cores ({}), {} GB of memory; {} rounds of {} s for each contender in each \
          setting. Settings of the server: `{}`.",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::goals;
 use crate::measure::Measured;
-use crate::options::FULL_ROUNDS;
+use crate::options::Options;
 use crate::stats::{Figures, rounded};
 
 /// A ratio that is asked for.
@@ -393,12 +393,12 @@ impl Report {
     }
 
     /// The report file.
-    pub fn json(&self, rounds: usize, seconds: f64, machine: &Value) -> Value {
+    pub fn json(&self, options: &Options, machine: &Value) -> Value {
         json!({
             "machine": machine,
-            "rounds": rounds,
-            "seconds": seconds,
-            "trial": rounds < FULL_ROUNDS,
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "trial": options.is_trial(),
             "missed": self.missed,
             "unsure": self.unsure,
             "requirements": goals::rows(&self.judged),
