@@ -8,7 +8,7 @@ use crate::calls::{AMOUNT_MINOR, CREDITS, CURRENCY, Call, Kind, Side};
 use crate::measure::Contender;
 use crate::random::Random;
 use crate::webhook;
-use crate::world::{self, World};
+use crate::world::{self, Customer, World};
 
 /// Calls before anything is looked at, and calls between two looks at the clock.
 const WARM_UP: usize = 500;
@@ -37,6 +37,11 @@ pub fn kind(name: &str) -> Option<Kind> {
 pub async fn drive(what: &Drive) -> Result<(), Failure> {
     let control = world::connect(None).await?;
     let world = world::make(&control).await?;
+    // What is to be sent again is applied before.
+    if matches!(what, Drive::Load(Kind::Replay, _) | Drive::Script(Kind::Replay, _)) {
+        let purchases = Call { side: Side::Ours, kind: Kind::Purchase };
+        Contender::open("", purchases, 1, None).await?.calls(&world, WARM_UP).await?;
+    }
     match what {
         Drive::Load(kind, seconds) => load(&world, *kind, *seconds).await,
         Drive::Script(kind, count) => {
@@ -48,10 +53,6 @@ pub async fn drive(what: &Drive) -> Result<(), Failure> {
 
 /// Names the server process when it is warm, then makes calls.
 async fn load(world: &World, kind: Kind, seconds: f64) -> Result<(), Failure> {
-    if kind == Kind::Replay {
-        let purchases = Call { side: Side::Ours, kind: Kind::Purchase };
-        Contender::open("", purchases, 1, None).await?.calls(world, WARM_UP).await?;
-    }
     let contender = Contender::open("", Call { side: Side::Ours, kind }, 1, None).await?;
     contender.synchronous_commit(false).await?;
     contender.calls(world, WARM_UP).await?;
@@ -73,13 +74,11 @@ fn script(world: &World, kind: Kind, count: usize) -> Result<String, Failure> {
         webhook::sign(world, kind, count)?;
     }
     let mut random = Random::new(7);
-    // One request for all replays: the first is applied.
-    let same = purchase(world, &mut random);
     for _ in 0..count {
         let arguments = match kind {
             Kind::Purchase => purchase(world, &mut random),
             Kind::Spend => spend(world, &mut random),
-            Kind::Replay => same.clone(),
+            Kind::Replay => replay(world, &mut random)?,
             _ => delivery(world)?,
         };
         write!(script, "EXECUTE call({arguments});\n\n")?;
@@ -89,7 +88,16 @@ fn script(world: &World, kind: Kind, count: usize) -> Result<String, Failure> {
 
 fn purchase(world: &World, random: &mut Random) -> String {
     let customer = &world.customers[world.next(random)];
-    let (key, session) = (random.uuid(), random.session());
+    bought(customer, &random.uuid().to_string(), &random.session())
+}
+
+fn replay(world: &World, random: &mut Random) -> Result<String, Failure> {
+    let applied = world.applied[Side::Ours as usize].borrow();
+    let one = applied.get(random.below(applied.len().max(1))).ok_or("nothing was applied yet")?;
+    Ok(bought(&world.customers[one.customer], &one.key, &one.session))
+}
+
+fn bought(customer: &Customer, key: &str, session: &str) -> String {
     format!("'{}', {CREDITS}, '{key}', '{session}', {AMOUNT_MINOR}, '{CURRENCY}'", customer.user_id)
 }
 
