@@ -139,6 +139,9 @@ faults: deps ## planted faults, one at a time: does its test see each? (half an 
 bench: install ## how fast it is, on a durable cluster
 	@scripts/bench.sh $(BENCH_ARGS)
 
+profile: install ## where the time of a call goes: make profile PROFILE_ARGS='webhook 10' (purchase, spend, replay, webhook; seconds)
+	@scripts/profile.sh $(PROFILE_ARGS)
+
 book: ## the pages of docs/ as a book, in target/book
 	@scripts/book.sh
 
@@ -158,4 +161,4 @@ clean: ## remove everything built, stopping clusters left behind
 TARGETS := $(shell sed -n 's/^\([a-z][a-z-]*\):.* \#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .PHONY: $(TARGETS)
 # Tests need more than an installation does.
-$(filter test test-% accept torture corpus bench matrix,$(TARGETS)): deps
+$(filter test test-% accept torture corpus bench profile matrix,$(TARGETS)): deps

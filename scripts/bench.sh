@@ -6,9 +6,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
 pg_paths
 need_tests bench tests/bench "$ROOT/tests/bench/Cargo.toml"
 
-CARGO_TARGET_DIR=$TARGET/bench cargo build --release --locked --manifest-path "$ROOT/tests/bench/Cargo.toml"
-cluster_start bench --durable --tcp -c shared_buffers=512MB -c max_wal_size=4GB
+export CARGO_TARGET_DIR=$TARGET/bench
+cargo build --release --locked --manifest-path "$ROOT/tests/bench/Cargo.toml"
+bench=$CARGO_TARGET_DIR/release/billing_bench
+if [[ " $* " == *" --render "* ]]; then
+  "$bench" "$@"
+  exit
+fi
+# Four contenders with 32 sessions each; those of the section before end a moment after they were dropped.
+cluster_start bench --durable --tcp -c shared_buffers=512MB -c max_wal_size=4GB -c max_connections=400
 export PGDATABASE=bench
 "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -d postgres -c "create database bench template template0"
 "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 -c "create extension $EXTENSION"
-CARGO_TARGET_DIR=$TARGET/bench cargo run --quiet --release --locked --manifest-path "$ROOT/tests/bench/Cargo.toml" -- "$@"
+"$bench" "$@"

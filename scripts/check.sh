@@ -50,6 +50,9 @@ for crate in tests/wire tests/bench fuzz; do
   step "clippy of $crate" "mend the warnings above" \
     cargo clippy --quiet --manifest-path "$crate/Cargo.toml" --all-targets --locked -- -D warnings
 done
+# Also: docs/performance.md and its charts are what docs/performance.json says.
+step "tests of tests/bench" "mend them; if page or charts differ, run scripts/bench.sh --render docs/performance.json" \
+  env CARGO_TARGET_DIR="$TARGET/bench" cargo test --quiet --locked --manifest-path tests/bench/Cargo.toml
 
 if [[ ${#failed[@]} -gt 0 ]]; then
   printf 'check: failed: %s\n' "${failed[*]}"

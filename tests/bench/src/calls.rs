@@ -27,6 +27,8 @@ pub enum Kind {
     Purchase,
     Spend,
     Replay,
+    /// Whom an identifier names; only read.
+    Resolve,
     /// A signed checkout, new every time.
     Webhook,
     /// One that was applied, delivered again.
@@ -46,7 +48,7 @@ impl Kind {
     /// What is to be answered: applied, and the detail.
     fn expected(self) -> (bool, Option<&'static str>) {
         match self {
-            Kind::Purchase | Kind::Spend | Kind::Webhook => (true, None),
+            Kind::Purchase | Kind::Spend | Kind::Resolve | Kind::Webhook => (true, None),
             Kind::Replay | Kind::Redelivery => (false, None),
             Kind::Ignored => (false, Some("event_type_not_handled")),
             Kind::Forged => (false, Some("signature_mismatch")),
@@ -75,7 +77,8 @@ impl Call {
         vec![self.only_statement()]
     }
 
-    fn only_statement(self) -> String {
+    /// Of all sides but the application, which has several.
+    pub fn only_statement(self) -> String {
         let schema = if self.side == Side::Twin { "twin" } else { "public" };
         match (self.kind, self.side) {
             (Kind::Purchase, Side::Floor) => include_str!("../sql/floor_purchase.sql").to_owned(),
@@ -86,6 +89,10 @@ impl Call {
                      amount_minor => $5, currency => $6)"
             ),
             (Kind::Spend, _) => format!("SELECT * FROM {schema}.spend_credits($1, $2, $3)"),
+            // In the places where the other answers have them: whether, what it is, no detail, no entry.
+            (Kind::Resolve, _) => {
+                format!("SELECT found, kind, NULL::text, NULL::bigint FROM {schema}.resolve_billing_user($1)")
+            }
             (Kind::Webhook | Kind::Redelivery | Kind::Ignored | Kind::Forged, _) => {
                 format!("SELECT * FROM {schema}.process_stripe_webhook($1, $2)")
             }
@@ -139,6 +146,10 @@ impl Call {
                 if applied.len() < MAX_REPLAYS {
                     applied.push(Applied { customer, key, session });
                 }
+            }
+            Kind::Resolve => {
+                let customer = &world.customers[world.next(random)];
+                self.send(client, statement, &[&customer.user_id]).await?;
             }
             Kind::Spend => {
                 let customer = &world.customers[world.next(random)];
@@ -194,7 +205,8 @@ impl Call {
         let row = client.query_one(statement, arguments).await?;
         let applied: bool = row.try_get(0)?;
         let detail: Option<&str> = row.try_get(2)?;
-        let entry: bool = self.kind.is_delivery() || row.try_get::<_, Option<i64>>(3)?.is_some();
+        let without_entry = self.kind.is_delivery() || self.kind == Kind::Resolve;
+        let entry: bool = without_entry || row.try_get::<_, Option<i64>>(3)?.is_some();
         if (applied, detail) == self.kind.expected() && entry {
             return Ok(());
         }

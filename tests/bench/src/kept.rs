@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 
 use crate::Failure;
 use crate::calls::{Call, Kind, Side};
+use crate::compare::once_more;
 use crate::measure::{Contender, in_turns};
 use crate::options::Options;
 use crate::report::{Report, Requirement, Setting, Wanted};
@@ -43,18 +44,18 @@ pub async fn measure(control: &Client, options: &Options, report: &mut Report) -
     }
 
     for (title, kind, old) in sessions {
-        let new = Contender::open("new session", call(kind), 1, Some(DATABASE)).await?;
-        new.synchronous_commit(false).await?;
-        let contenders = [old, new];
+        let open = |name| Contender::open(name, call(kind), 1, Some(DATABASE));
+        let contenders = [old, open("new session").await?, open("new session once more").await?];
         for contender in &contenders {
+            contender.synchronous_commit(false).await?;
             contender.warm_up(&world).await?;
         }
-        let worlds = [&world, &world];
+        let worlds = [&world; 3];
         let named = in_turns(&contenders, &worlds, 1, options.rounds, options.seconds).await?;
         let requirement = Some(Requirement::ProcessorAtLeast(0.90));
         let ratio = Wanted { name: "old / new", of: 0, to: 1, requirement };
         let title = format!("{title} after 20,000 entries, tables never analysed");
-        report.comparison(Setting::calls(&title, 1, false), &named, &[ratio]);
+        report.comparison(Setting::calls(&title, 1, false), &named, &[ratio, once_more(2, 1)]);
     }
     crate::hot_share(&admin, report).await?;
     drop(admin);

@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 use crate::Failure;
 use crate::bulk::{Batches, operations, spend};
 use crate::calls::{CREDITS, Call, Kind, Side};
+use crate::compare::once_more;
 use crate::measure::{Contender, Measured, Slice, order};
 use crate::options::Options;
 use crate::random::Random;
@@ -14,7 +15,7 @@ use crate::world::{Customer, World, grant_first, make_database, register};
 const DATABASE: &str = "bench_lots";
 /// Lots that one spend uses up.
 const CROSSED: usize = 10;
-/// Customers whose spends use lots up, and those beside them; each spends once a turn.
+/// Customers whose spends use lots up, and those beside them; each spends once a turn, and those beside them once more.
 const SPENDERS: usize = 100;
 /// Used-up lots of one customer.
 const DEAD: usize = 1_000;
@@ -71,22 +72,21 @@ pub async fn measure(control: &Client, options: &Options, report: &mut Report) -
     let nothing = async || -> Result<(), Failure> { Ok(()) };
 
     let title = format!("spend that uses up {CROSSED} lots");
-    let worlds = [("without lots", plain), ("using up lots", crossing)];
+    let worlds = [("without lots", plain), ("using up lots", crossing), ("without lots once more", plain)];
     let measured = compare(worlds, SPENDERS, options, refill).await?;
     let ratio = Wanted { name: "with / without lots", of: 1, to: 0, requirement: None };
-    report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio]);
+    report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio, once_more(2, 0)]);
 
     let requirement = Some(Requirement::ProcessorAtLeast(0.90));
     let ratio = Wanted { name: "with / without dead lots", of: 1, to: 0, requirement };
     let title = format!("spend of customers with {DEAD} used-up lots and none left");
-    let measured =
-        compare([("no lots", none), ("dead lots", dead)], VETERANS_SPENDS, options, nothing).await?;
-    report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio]);
+    let worlds = [("no lots", none), ("dead lots", dead), ("no lots once more", none)];
+    let measured = compare(worlds, VETERANS_SPENDS, options, nothing).await?;
+    report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio, once_more(2, 0)]);
     let title = format!("spend of customers with {DEAD} used-up lots and one left");
-    let measured =
-        compare([("one lot", lasting), ("dead lots and one", both)], VETERANS_SPENDS, options, nothing)
-            .await?;
-    report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio]);
+    let worlds = [("one lot", lasting), ("dead lots and one", both), ("one lot once more", lasting)];
+    let measured = compare(worlds, VETERANS_SPENDS, options, nothing).await?;
+    report.comparison(Setting::calls(&title, 1, false), &measured, &[ratio, once_more(2, 0)]);
 
     let crossed = (options.rounds + 1) * TURNS * SPENDERS * CROSSED;
     check(&admin, VETERANS * DEAD * 2 + crossed).await?;
@@ -120,9 +120,10 @@ async fn check(client: &Client, used_up: usize) -> Result<(), Failure> {
     }
 }
 
-/// Two groups of customers in turns, each with one client; what has to be done before a turn is not measured.
+/// Groups of customers in turns, each with one client, the first group twice; what has to be done before a turn is
+/// not measured.
 async fn compare(
-    worlds: [(&'static str, &World); 2],
+    worlds: [(&'static str, &World); 3],
     calls: usize,
     options: &Options,
     before: impl AsyncFn() -> Result<(), Failure>,
@@ -137,7 +138,7 @@ async fn compare(
     let mut measured: Vec<Measured> = worlds.map(|(name, _)| (name, Vec::new())).into();
     // The first round warms up.
     for round in 0..=options.rounds {
-        let mut slices = [Vec::new(), Vec::new()];
+        let mut slices = [const { Vec::new() }; 3];
         for turn in 0..TURNS {
             before().await?;
             for index in order(contenders.len(), round * TURNS + turn) {

@@ -1,6 +1,6 @@
 //! Contenders, and measuring them in turns.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -102,6 +102,28 @@ impl Contender {
         Ok(())
     }
 
+    /// So many calls of the first session, off the clock.
+    pub async fn calls_of_one(&self, world: &World, count: usize) -> Result<(), Failure> {
+        if self.call.kind.is_delivery() {
+            webhook::sign(world, self.call.kind, count)?;
+        }
+        self.slice(world, count).await?;
+        Ok(())
+    }
+
+    /// The first session's counters become visible to others.
+    pub async fn hand_in_statistics(&self) -> Result<(), Failure> {
+        let session = self.sessions.first().ok_or("no session")?;
+        session.client.batch_execute("SELECT pg_stat_force_next_flush()").await?;
+        // Handed in when that statement's transaction is over; after the next one it certainly was.
+        Ok(session.client.batch_execute("SELECT 1").await?)
+    }
+
+    /// The first session's server process.
+    pub fn process(&self) -> Option<i32> {
+        self.sessions.first().map(|session| session.process)
+    }
+
     /// So many calls of the first session.
     pub async fn slice(&self, world: &World, count: usize) -> Result<Slice, Failure> {
         let session = self.sessions.first().ok_or("no session")?;
@@ -113,8 +135,26 @@ impl Contender {
         Ok(meter.stop(count))
     }
 
-    /// Calls from so many sessions at once for so long.
+    /// Milliseconds of each call from so many sessions at once for so long.
+    pub async fn latencies(&self, world: &World, clients: usize, seconds: f64) -> Result<Vec<f64>, Failure> {
+        let latencies = RefCell::new(Vec::new());
+        let record = |latency: Duration| latencies.borrow_mut().push(latency.as_secs_f64() * 1_000.0);
+        self.run(world, clients, seconds, record).await?;
+        Ok(latencies.into_inner())
+    }
+
     async fn measure(&self, world: &World, clients: usize, seconds: f64) -> Result<Slice, Failure> {
+        self.run(world, clients, seconds, |_| ()).await
+    }
+
+    /// Calls from so many sessions at once for so long; how long each took is told as it ends.
+    async fn run(
+        &self,
+        world: &World,
+        clients: usize,
+        seconds: f64,
+        record: impl Fn(Duration),
+    ) -> Result<Slice, Failure> {
         if self.call.kind.is_delivery() {
             let count = (self.pace.get() * seconds * 2.0) as usize + 20 * clients;
             webhook::sign(world, self.call.kind, count)?;
@@ -125,12 +165,14 @@ impl Contender {
         let end = start + Duration::from_secs_f64(seconds);
         let run = async |(seed, session): (usize, &Session)| -> Result<u64, Failure> {
             let mut random = Random::new(seed as u64);
-            let mut calls = 0;
-            while Instant::now() < end {
+            let (mut calls, mut now) = (0, Instant::now());
+            while now < end {
                 if !self.call.make(&session.client, &session.prepared, world, &mut random).await? {
                     break;
                 }
-                calls += 1;
+                let done = Instant::now();
+                record(done - now);
+                (calls, now) = (calls + 1, done);
             }
             Ok(calls)
         };

@@ -19,7 +19,7 @@ impl Figures {
     }
 
     /// The value below which that share of the figures lies.
-    fn quantile(&self, share: f64) -> f64 {
+    pub fn quantile(&self, share: f64) -> f64 {
         let place = share * (self.0.len().saturating_sub(1)) as f64;
         let at = |index: f64| self.0.get(index as usize).copied().unwrap_or(f64::NAN);
         let (low, high) = (at(place.floor()), at(place.ceil()));
@@ -44,8 +44,20 @@ impl Figures {
     /// For the report file.
     pub fn json(&self) -> Value {
         let ((q1, q3), (min, max)) = (self.quartiles(), self.range());
-        json!({"median": self.median(), "q1": q1, "q3": q3, "min": min, "max": max, "rounds": self.0.len()})
+        json!({
+            "median": rounded(self.median()),
+            "q1": rounded(q1),
+            "q3": rounded(q3),
+            "min": rounded(min),
+            "max": rounded(max),
+            "rounds": self.0.len(),
+        })
     }
+}
+
+/// Five digits: more would only look exact.
+pub fn rounded(value: f64) -> f64 {
+    format!("{value:.4e}").parse().unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -58,6 +70,13 @@ mod tests {
         assert_eq!(Figures::new(vec![4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         assert_eq!(Figures::new(vec![5.0, 1.0, 2.0, 3.0, 4.0]).quartiles(), (2.0, 4.0));
         assert!(Figures::new(vec![]).median().is_nan());
+    }
+
+    #[test]
+    fn five_digits_are_kept() {
+        assert_eq!(rounded(1_234_567.0), 1_234_600.0);
+        assert_eq!(rounded(0.123_456_7), 0.123_46);
+        assert_eq!(rounded(0.0), 0.0);
     }
 
     #[test]
