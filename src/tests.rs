@@ -29,6 +29,111 @@ mod tests {
         .unwrap()
     }
 
+    /// Purchases, spends, holds, replays, deliveries and reads, each once.
+    const HOT_CALLS: &str = "SELECT apply_credit_purchase('7', 100, 'p', stripe_session_id => 'cs_1', amount_minor => 1, currency => 'eur');
+        SELECT apply_credit_purchase('7', 100, 'p', stripe_session_id => 'cs_1', amount_minor => 1, currency => 'eur');
+        SELECT apply_credit_purchase('7', 100, 'i', source_ref => 'stripe:pi_1');
+        SELECT spend_credits('7', 1, 's');
+        SELECT hold_credits('7', 1, 'h');
+        SELECT spend_credits('7', 1, 't');
+        SELECT apply_credit_batch('[{\"op\": \"spend\", \"user_id\": \"7\", \"credits\": 1, \"idempotency_key\": \"b\"}]');
+        SELECT credit_balance('7'), resolve_billing_user('cus_1'), resolve_billing_user('7');
+        SELECT process_stripe_webhook(b, billing.sign_stripe_payload(b, 'whsec_example')) FROM (VALUES
+            ('{\"id\":\"evt_1\",\"type\":\"checkout.session.completed\",\"data\":{\"object\":{\"id\":\"cs_2\",\"mode\":\"payment\",\"payment_status\":\"paid\",\"payment_intent\":\"pi_2\",\"amount_total\":1,\"currency\":\"eur\",\"customer\":\"cus_1\",\"metadata\":{\"user_id\":\"7\",\"credits\":\"5\"}}}}'),
+            ('{\"id\":\"evt_2\",\"type\":\"price.updated\",\"data\":{\"object\":{}}}'),
+            ('{\"id\":\"evt_1\",\"type\":\"checkout.session.completed\",\"data\":{\"object\":{}}}')) AS bodies (b);
+        SELECT claim_stripe_event('evt_3', 'x');
+        SELECT complete_stripe_event('evt_3', claim_token) FROM billing.webhook_events WHERE event_id = 'evt_3';";
+
+    #[pg_test]
+    fn the_hot_calls_are_done_without_the_executor() {
+        Spi::run("SELECT billing.add_webhook_secret('stripe', 'whsec_example')").unwrap();
+        Spi::run("SELECT register_billing_user(legacy_id => 7)").unwrap();
+        pg::left_to_executor();
+        Spi::run(HOT_CALLS).unwrap();
+        assert_eq!(pg::left_to_executor(), Vec::<&str>::new());
+        let applied = "SELECT count(*) FROM billing.webhook_events WHERE result ->> 'reason' = 'applied' AND status = 'completed'";
+        assert_eq!(Spi::get_one::<i64>(applied).unwrap(), Some(1));
+        assert_eq!(Spi::get_one::<i64>("SELECT count(*) FROM billing.ledger").unwrap(), Some(6));
+    }
+
+    #[pg_test]
+    fn a_table_that_asks_for_more_is_left_to_the_executor() {
+        let left = |ddl: &str, undo: &str| {
+            Spi::run(ddl).unwrap();
+            pg::left_to_executor();
+            Spi::run("SELECT grant_credits('7', 1, gen_random_uuid()::text)").unwrap();
+            let left = pg::left_to_executor();
+            Spi::run(undo).unwrap();
+            left.iter().filter(|sql| sql.starts_with("INSERT INTO billing.ledger")).count()
+        };
+        Spi::run("SELECT grant_credits('7', 1, 'first')").unwrap();
+        assert_eq!(left("SELECT 1", "SELECT 1"), 0);
+        for (ddl, undo) in [
+            ("CREATE INDEX extra ON billing.ledger USING hash (kind)", "DROP INDEX billing.extra"),
+            ("CREATE INDEX extra ON billing.ledger (lower(kind))", "DROP INDEX billing.extra"),
+            ("CREATE INDEX extra ON billing.ledger (kind) WHERE credits > 5", "DROP INDEX billing.extra"),
+            (
+                "ALTER TABLE billing.ledger ADD CONSTRAINT extra CHECK (credits <> 0)",
+                "ALTER TABLE billing.ledger DROP CONSTRAINT extra",
+            ),
+            (
+                "ALTER TABLE billing.ledger ADD COLUMN extra int DEFAULT 1",
+                "ALTER TABLE billing.ledger DROP COLUMN extra",
+            ),
+            (
+                "CREATE FUNCTION extra() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+                 CREATE TRIGGER extra AFTER INSERT ON billing.ledger EXECUTE FUNCTION extra()",
+                "DROP TRIGGER extra ON billing.ledger",
+            ),
+        ] {
+            assert_eq!(left(ddl, undo), 1, "{ddl}");
+            assert_eq!(left("SELECT 1", "SELECT 1"), 0, "after {undo}");
+        }
+        // What asks for nothing more.
+        assert_eq!(
+            left(
+                "CREATE INDEX extra ON billing.ledger (kind, credits) WHERE reverses IS NULL",
+                "DROP INDEX billing.extra"
+            ),
+            0
+        );
+    }
+
+    #[pg_test]
+    fn only_the_simplest_statements_have_a_shape() {
+        use crate::pg::shape::{Deed, Shape};
+        let shape = Shape::of("SELECT a, b FROM billing.t\n  WHERE c = $1 AND d = $2 FOR UPDATE").unwrap();
+        assert_eq!((shape.table.as_c_str(), shape.answer.len()), (c"t", 2));
+        assert_eq!(shape.deed, Deed::Find { keys: vec![c"c".into(), c"d".into()], lock: true });
+        let insert = "INSERT INTO billing.t (a, b) VALUES ($1, $2) ON CONFLICT (a) DO NOTHING RETURNING a";
+        assert_eq!(Shape::of(insert).unwrap().deed, Deed::Insert { columns: vec![c"a".into(), c"b".into()] });
+        let update = Shape::of("UPDATE billing.t SET a = $2 WHERE c = $1 AND a = $3 RETURNING a").unwrap();
+        let expected =
+            Deed::Update { set: vec![(c"a".into(), 1)], when: vec![(c"c".into(), 0), (c"a".into(), 2)] };
+        assert_eq!(update.deed, expected);
+        for sql in [
+            "SELECT a FROM other.t WHERE c = $1",
+            "SELECT a FROM billing.t WHERE c = $2",
+            "SELECT a FROM billing.t WHERE c = $1 OR d = $2",
+            "SELECT a FROM billing.t WHERE c > $1",
+            "SELECT a FROM billing.t WHERE c = $1 LIMIT 1",
+            "SELECT a::text FROM billing.t WHERE c = $1",
+            "SELECT a FROM billing.t t WHERE c = $1",
+            "SELECT a FROM billing.t WHERE c = $1 FOR UPDATE SKIP LOCKED",
+            "INSERT INTO billing.t (a) VALUES (1) ON CONFLICT DO NOTHING RETURNING a",
+            "INSERT INTO billing.t (a, b) VALUES ($2, $1) ON CONFLICT DO NOTHING RETURNING a",
+            "INSERT INTO billing.t (a, b) VALUES ($1) ON CONFLICT DO NOTHING RETURNING a",
+            "INSERT INTO billing.t (a) VALUES ($1) RETURNING a",
+            "INSERT INTO billing.t (a) VALUES ($1) ON CONFLICT DO UPDATE SET a = $1 RETURNING a",
+            "UPDATE billing.t SET a = a + 1 WHERE c = $1 RETURNING a",
+            "UPDATE billing.t SET a = $2 WHERE c = $1",
+            "DELETE FROM billing.t WHERE c = $1",
+        ] {
+            assert_eq!(Shape::of(sql), None, "{sql}");
+        }
+    }
+
     #[pg_test]
     fn a_savepoint_keeps_what_is_done_and_undoes_the_rest() {
         Spi::run("CREATE TEMP TABLE savepoint_test (n int)").unwrap();

@@ -6,7 +6,7 @@ pub mod drop_guard;
 mod interval;
 mod raw;
 mod row;
-mod shape;
+pub mod shape;
 mod statement;
 
 pub use interval::{interval, interval_of};
@@ -17,6 +17,8 @@ pub use raw::{
     only_free_locks, random_uuid, refetch_source_is_set, reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
+#[cfg(any(test, feature = "pg_test"))]
+pub use statement::left_to_executor;
 pub use statement::{Client, Columns, Rows, Statement, at_once, read, read_latest, survey, write};
 
 pub(crate) use row::sql_row;

@@ -49,6 +49,31 @@ struct Direct {
     routes: Routes,
 }
 
+impl Direct {
+    fn shape(&self, sql: &str) -> Option<&Shape> {
+        self.shape.get_or_init(|| Shape::of(sql)).as_ref()
+    }
+
+    fn run(&self, sql: &str, sees: Sees, arguments: &[DatumWithOid]) -> Option<Vec<Vec<Value>>> {
+        let shape = self.shape(sql)?;
+        match heap::run(shape, self.kept, &self.routes, sees == Sees::Now, arguments) {
+            Done::Rows(rows) => Some(rows),
+            Done::NotHere => None,
+        }
+    }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+thread_local! {
+    static LEFT: std::cell::RefCell<Vec<&'static str>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Statements marked `direct` that were left to the executor since this was asked last.
+#[cfg(any(test, feature = "pg_test"))]
+pub fn left_to_executor() -> Vec<&'static str> {
+    LEFT.take()
+}
+
 impl Statement {
     /// A statement, prepared when it is first run.
     pub const fn new(sql: &'static str, arguments: &'static [pg_sys::Oid]) -> Statement {
@@ -64,12 +89,14 @@ impl Statement {
 
     /// Runs the statement.
     pub fn run<'conn>(&self, client: &Client<'conn>, arguments: &[DatumWithOid]) -> Result<Rows<'conn>> {
-        if let Some((direct, shape)) = self.shape()
+        if let Some(direct) = &self.direct
             && client.sees != Sees::Whole
-            && let Done::Rows(rows) =
-                heap::run(shape, direct.kept, &direct.routes, client.sees == Sees::Now, arguments)
         {
-            return Ok(Rows::Direct(rows));
+            if let Some(rows) = direct.run(self.sql, client.sees, arguments) {
+                return Ok(Rows::Direct(rows));
+            }
+            #[cfg(any(test, feature = "pg_test"))]
+            LEFT.with_borrow_mut(|left| left.push(self.sql));
         }
         let kept = match client.sees {
             Sees::Now => &self.writing,
@@ -100,8 +127,7 @@ impl Statement {
 
     fn shape(&self) -> Option<(&Direct, &Shape)> {
         let direct = self.direct.as_ref()?;
-        let shape = direct.shape.get_or_init(|| Shape::of(self.sql)).as_ref()?;
-        Some((direct, shape))
+        Some((direct, direct.shape(self.sql)?))
     }
 
     fn prepare(&self, client: &Client) -> Result<OwnedPreparedStatement> {

@@ -246,7 +246,7 @@ impl Known {
                 required,
                 identity: None,
             };
-            let indexes = indexes(relation)?;
+            let (indexes, all) = indexes(relation);
             match &shape.deed {
                 Deed::Find { keys, .. } => {
                     known.columns = columns(keys)?;
@@ -254,14 +254,14 @@ impl Known {
                     known.index = Some(by_key(&indexes, &known.columns)?);
                 }
                 Deed::Insert { columns: given } => {
-                    takes_inserts(relation, kept).then_some(())?;
+                    (all && takes_inserts(relation, kept)).then_some(())?;
                     known.columns = columns(given)?;
                     known.identity = known.left_out(relation)?;
                     known.indexes = indexes;
                 }
                 Deed::Update { set, when } => {
                     let set: Vec<i16> = set.iter().map(|(name, _)| column(name)).collect::<Option<_>>()?;
-                    takes_updates(relation, kept).then_some(())?;
+                    (all && takes_updates(relation, kept)).then_some(())?;
                     indexes.iter().all(|index| !index.reads_any(&set)).then_some(())?;
                     let when: Vec<(i16, usize)> = when
                         .iter()
@@ -834,26 +834,26 @@ unsafe fn conditions(list: *mut pg_sys::List) -> Option<Vec<Condition>> {
     }
 }
 
-/// All indexes of the table; none if one of them is of a kind that only the executor writes.
-unsafe fn indexes(relation: pg_sys::Relation) -> Option<Vec<Index>> {
+/// The indexes of the table, and whether these are all: some are of a kind that only the executor reads and writes.
+unsafe fn indexes(relation: pg_sys::Relation) -> (Vec<Index>, bool) {
     // SAFETY: an open table; its indexes are closed again.
     unsafe {
         let list = pg_sys::RelationGetIndexList(relation);
         if list.is_null() {
-            return Some(Vec::new());
+            return (Vec::new(), true);
         }
-        let count = usize::try_from((*list).length).ok()?;
+        let count = usize::try_from((*list).length).unwrap_or_default();
         let cells = std::slice::from_raw_parts((*list).elements, count);
         let mut indexes = Vec::with_capacity(count);
         for cell in cells {
             let index = pg_sys::index_open(cell.oid_value, READING);
-            let known = Index::of(index);
+            indexes.extend(Index::of(index));
             pg_sys::index_close(index, KEPT);
-            indexes.push(known?);
         }
         // Those that decide come first, so that what they refuse is in no other.
         indexes.sort_by_key(|index| (!index.unique, index.oid.to_u32()));
-        Some(indexes)
+        let all = indexes.len() == count;
+        (indexes, all)
     }
 }
 
