@@ -137,6 +137,76 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
+/// An object, with the object at `data.object` read in the same pass: what webhooks are about lies there, and is
+/// nearly all of a body.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    /// Its members, without `data`.
+    pub members: Object<'a>,
+    /// The members of `data.object`.
+    pub object: Object<'a>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads it; none for what has another form, or a duplicate of one of the two keys: to be read step by step then.
+    pub fn parse(text: &'a str) -> Option<Envelope<'a>> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvelopeVisitor;
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = Envelope<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object with an object in data")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (members, object) = split(&mut map, "data", |Data(object)| object)?;
+                Ok(Envelope { members, object })
+            }
+        }
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
+}
+
+struct Data<'a>(Object<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DataVisitor;
+        impl<'de> Visitor<'de> for DataVisitor {
+            type Value = Object<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object with an object in it")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                split(&mut map, "object", |object| object).map(|(_, object)| object)
+            }
+        }
+        deserializer.deserialize_map(DataVisitor).map(Data)
+    }
+}
+
+/// The members of a map but one, and that one, which must be there once.
+fn split<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+    key: &str,
+    read: impl Fn(T) -> Object<'de>,
+) -> Result<(Object<'de>, Object<'de>), A::Error> {
+    let (mut members, mut found) = (Vec::new(), None);
+    while let Some(raw) = map.next_key::<&RawValue>()? {
+        let name = name(raw).map_err(A::Error::custom)?;
+        if name.as_ref() != key.as_bytes() {
+            members.push((name, map.next_value()?));
+        } else if found.replace(read(map.next_value()?)).is_some() {
+            return Err(A::Error::custom("a duplicate key"));
+        }
+    }
+    Ok((Object(members), found.ok_or_else(|| A::Error::custom("a missing key"))?))
+}
+
 /// A member's name. It is checked as raw JSON before: read as bytes alone, a bare control character would
 /// pass, which no JSON has.
 fn name(raw: &RawValue) -> serde_json::Result<Cow<'_, [u8]>> {
@@ -249,7 +319,63 @@ mod tests {
         assert_eq!(body.get("t").unwrap().raw(), "\"7\"");
     }
 
+    fn shown(object: &Object) -> Vec<(Vec<u8>, String)> {
+        object.0.iter().map(|(name, raw)| (name.to_vec(), raw.get().to_owned())).collect()
+    }
+
+    /// What is read in one pass is what is read step by step.
+    fn agrees(text: &str) -> bool {
+        let Some(envelope) = Envelope::parse(text) else { return false };
+        let mut members = object(text);
+        let inner = members.object("data").unwrap().object("object").unwrap();
+        members.0.retain(|(name, _)| name.as_ref() != b"data");
+        assert_eq!(
+            (shown(&envelope.members), shown(&envelope.object)),
+            (shown(&members), shown(&inner)),
+            "{text}"
+        );
+        true
+    }
+
+    #[test]
+    fn an_envelope_is_read_in_one_pass_or_not_at_all() {
+        for text in [
+            r#"{"data": {"object": {}}}"#,
+            r#"{"id": "x", "d\u0061ta": {"previous": [1e131071], "object": {"a": {"object": {}}, "a": "\ud800"}}, "n": null}"#,
+        ] {
+            assert!(agrees(text), "{text}");
+        }
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"data": {}}"#,
+            r#"{"data": null}"#,
+            r#"{"data": [{"object": {}}]}"#,
+            r#"{"data": {"object": "cs_1"}}"#,
+            r#"{"data": {"object": {}}, "data": {"object": {}}}"#,
+            r#"{"data": {"object": {}, "object": {}}}"#,
+            r#"{"data": {"object": {}}} x"#,
+            r#"{"data": {"object": {"a": tru}}}"#,
+            "{\"data\": {\"object\": {\"a\tb\": 1}}}",
+        ] {
+            assert!(Envelope::parse(text).is_none(), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn an_envelope_is_what_it_is_step_by_step(
+            before in "[a-z]{0,4}", value in "(1e400|-5|\"[a-z\\\\]{0,3}\"|null|\\[\\]|\\{\"object\":1\\})", inner in "[a-c]{1,2}",
+        ) {
+            let text = format!(r#"{{"{before}": {value}, "data": {{"{inner}": {value}, "object": {{"{inner}": {value}, "{before}": 1}}}}}}"#);
+            if Object::parse(&text).is_some() && before != "data" {
+                prop_assert!(agrees(&text));
+            } else {
+                prop_assert!(before == "data" || Envelope::parse(&text).is_none());
+            }
+        }
+
         #[test]
         fn any_text_is_answered(text: String) {
             if let Some(object) = Object::parse(&text) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use crate::json::Object;
+use crate::json::{Envelope, Object};
 use crate::outcome::{Detail, Reason, Refusal, invalid};
 use crate::text::{self, MAX_REFERENCE_BYTES, is_blank};
 use crate::{charges, checkout, invoices, paystack, time};
@@ -305,6 +305,11 @@ pub enum AcceptedMode {
 impl<'a> Event<'a> {
     /// Reads an event; the body is parsed once, its object not copied.
     pub fn parse(provider: Provider, body: &'a str) -> Result<Event<'a>, Detail> {
+        if provider == Provider::Stripe
+            && let Some(Envelope { members, object }) = Envelope::parse(body)
+        {
+            return Event::of_stripe(&members, Some(object)).ok_or(Detail::NotAnEvent);
+        }
         let Some(event) = Object::parse(body) else {
             return Err(if crate::json::is_json(body) {
                 Detail::NotAnEvent
@@ -313,17 +318,18 @@ impl<'a> Event<'a> {
             });
         };
         match provider {
-            Provider::Stripe => Event::of_stripe(&event),
+            Provider::Stripe => {
+                Event::of_stripe(&event, event.object("data").and_then(|data| data.object("object")))
+            }
             Provider::Paystack => paystack::event(&event, body),
         }
         .ok_or(Detail::NotAnEvent)
     }
 
-    fn of_stripe(event: &Object<'a>) -> Option<Event<'a>> {
+    fn of_stripe(event: &Object<'a>, object: Option<Object<'a>>) -> Option<Event<'a>> {
         let id = reference(event.text("id"))?;
         let event_type = reference(event.text("type"))?;
         let thin = event.text("object").is_some_and(|object| object == "v2.core.event");
-        let object = event.object("data").and_then(|data| data.object("object"));
         if object.is_none() && !thin {
             return None;
         }

@@ -43,7 +43,9 @@ fn lock_amount(
     source_ref: Option<&str>,
     amount_minor: Option<i64>,
 ) -> Result<Locked> {
-    if store::insert(client, payment_ref, source_ref, amount_minor)? {
+    // The look spares a charge that is there the writing: the insert decides.
+    if !store::is_known(client, payment_ref)? && store::insert(client, payment_ref, source_ref, amount_minor)?
+    {
         return Ok(Locked {
             payment_ref: payment_ref.to_owned(),
             source_ref: source_ref.map(str::to_owned),

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::pg::{self, Client, Rows, Time, statements};
 
 statements! {
+    KNOWN(TEXTOID) direct = "SELECT payment_ref FROM billing.charges WHERE payment_ref = $1";
     INSERT(TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID) direct =
         "INSERT INTO billing.charges (payment_ref, source_ref, amount_minor, created_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING RETURNING payment_ref";
@@ -48,6 +49,11 @@ statements! {
         "SELECT customer_id, credit_type, entry_id, source_ref FROM billing.ledger
          WHERE source_ref >= $1 || '#' AND source_ref < $1 || '$'
          ORDER BY customer_id, credit_type, entry_id";
+}
+
+/// Whether the charge has a row, as far as is committed.
+pub fn is_known(client: &Client, payment_ref: &str) -> Result<bool> {
+    Ok(KNOWN.with(|s| s.run(client, &[payment_ref.into()]))?.len() == 1)
 }
 
 /// Inserts the charge's row; whether it was not there.

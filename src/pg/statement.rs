@@ -118,7 +118,7 @@ impl Statement {
         self.shape().is_some_and(|(direct, shape)| heap::is_direct(shape, direct.kept, &direct.routes))
     }
 
-    /// Waits until nobody is inserting a row of that key; whether there is one then, whatever a snapshot shows.
+    /// Waits until nobody is inserting or changing a row of that key; whether there is one then, whatever a snapshot shows.
     /// None where only the executor can tell.
     pub fn is_there(&self, arguments: &[DatumWithOid]) -> Option<bool> {
         let (direct, shape) = self.shape()?;

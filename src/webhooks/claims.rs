@@ -22,12 +22,15 @@ pub enum Asked {
     Answered(Box<(EventOutcome, EventRow)>),
 }
 
-/// Asks for an event: the INSERT is the claim; only if the event is there already is its row looked
+/// Asks for an event: the INSERT is the claim; if the event is there already, its row is looked
 /// at, as committed then, and taken over if it is free. `lease_until`: none for a delivery, which is done
 /// with the event when its transaction is.
 pub fn ask(client: &Client, key: EventKey, new: &NewEvent) -> Result<Asked> {
     let token = new_token()?;
-    if store::insert(client, key, &NewEvent { token: Some(token), ..*new }, pg::now())? {
+    // The look spares a claim on an event that is there the writing: the insert decides.
+    if !store::is_there(client, key)?
+        && store::insert(client, key, &NewEvent { token: Some(token), ..*new }, pg::now())?
+    {
         return Ok(Asked::Got(Claim { event_type: new.summary.event_type.clone(), attempts: 1, token }));
     }
     take_over(client, key, new.lease_until, new.unsigned)

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use billing_core::outcome::{Detail, Reason, invalid};
 use billing_core::webhooks::{Event, Provider, Standing, Status, http_status, status_after_failure};
+use serde::Serialize;
 
 use super::EventOutcome;
 use super::claims::{self, Asked};
@@ -201,7 +202,7 @@ fn record(client: &Client, key: EventKey, new: NewEvent) -> Result<Answer> {
     let new = NewEvent { status: Status::Recorded, ..new };
     let mut attempts = 0;
     let mut status = Status::Recorded;
-    if !store::insert(client, key, &new, now)? {
+    if store::is_there(client, key)? || !store::insert(client, key, &new, now)? {
         let row = store::lock(client, key)?.ok_or(Error::BrokenInvariant)?;
         match row.standing(now, settings::max_attempts()) {
             Standing::Free | Standing::RanOut => {}
@@ -343,18 +344,35 @@ fn gave_up(key: EventKey, claim: &Claim, setback: &Setback, status: Status, payl
 
 /// What a completed event keeps, and what its replay answers.
 pub fn result_json(effect: &Effect) -> String {
-    let mut result = serde_json::Map::new();
-    result.insert("reason".to_owned(), effect.reason.as_str().into());
-    result.insert("detail".to_owned(), effect.detail.map(Detail::as_str).into());
-    if let Some(entry) = &effect.entry {
-        let customer_id = pgrx::Uuid::from_bytes(entry.customer_id).to_string();
-        result.insert("entry_id".to_owned(), entry.entry_id.into());
-        result.insert("customer_id".to_owned(), customer_id.into());
-        result.insert("credit_type".to_owned(), entry.credit_type.as_str().into());
-        result.insert("credits".to_owned(), entry.credits.into());
-        result.insert("balance".to_owned(), entry.balance.into());
-    }
-    serde_json::Value::Object(result).to_string()
+    let result = EventResult {
+        reason: effect.reason.as_str(),
+        detail: effect.detail.map(Detail::as_str),
+        entry: effect.entry.as_ref().map(|entry| EntryResult {
+            entry_id: entry.entry_id,
+            customer_id: pgrx::Uuid::from_bytes(entry.customer_id).to_string(),
+            credit_type: &entry.credit_type,
+            credits: entry.credits,
+            balance: entry.balance,
+        }),
+    };
+    serde_json::to_string(&result).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct EventResult<'a> {
+    reason: &'a str,
+    detail: Option<&'a str>,
+    #[serde(flatten)]
+    entry: Option<EntryResult<'a>>,
+}
+
+#[derive(Serialize)]
+struct EntryResult<'a> {
+    entry_id: i64,
+    customer_id: String,
+    credit_type: &'a str,
+    credits: i64,
+    balance: i64,
 }
 
 /// A header of the HTTP request, as PostgREST hands it over.

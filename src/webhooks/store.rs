@@ -246,12 +246,21 @@ pub fn insert(client: &Client, key: EventKey, new: &NewEvent, received_at: Time)
     Ok(INSERT.with(|s| s.run(client, &arguments))?.len() == 1)
 }
 
-/// Whether the event is there, once nobody is inserting it.
+/// Whether the event is there, once nobody is inserting or changing it.
 pub fn is_there(client: &Client, key: EventKey) -> Result<bool> {
-    match READ.with(|s| s.is_there(&key.arguments())) {
-        Some(is_there) => Ok(is_there),
-        None => Ok(read(client, key)?.is_some()),
+    let is_there = match READ.with(|s| s.is_there(&key.arguments())) {
+        Some(is_there) => is_there,
+        None => read(client, key)?.is_some(),
+    };
+    // An older snapshot may show it as it was, or not at all.
+    let look = |client: &Client| {
+        let row = read(client, key)?;
+        Ok(row.map(|row| (row.status, row.attempts, row.claim_token, row.lease_until)))
+    };
+    if is_there && pg::keeps_one_snapshot() && pg::read_latest(look)? != look(client)? {
+        return Err(Error::ConcurrentUpdate);
     }
+    Ok(is_there)
 }
 
 /// What a row says of its event's life.

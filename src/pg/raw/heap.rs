@@ -177,7 +177,8 @@ pub fn run(shape: &Shape, kept: Kept, routes: &Routes, latest: bool, arguments: 
     }
 }
 
-/// Waits until nobody is inserting a row of that key; whether there is one then, whether or not a snapshot shows it.
+/// Waits until nobody is inserting or changing a row of that key; whether there is one then, whether or not a
+/// snapshot shows it.
 pub fn is_there(shape: &Shape, routes: &Routes, arguments: &[DatumWithOid]) -> Option<bool> {
     let route = route(shape, Kept::default(), routes);
     let known = route.known.as_ref()?;
@@ -649,7 +650,7 @@ impl Known {
         }
     }
 
-    /// Waits until nobody is inserting such a row; whether there is one.
+    /// Waits until nobody is inserting, changing or deleting such a row; whether there is one.
     unsafe fn is_there(&self, values: &[Value]) -> Option<bool> {
         self.fits(values).then_some(())?;
         enum Found {
@@ -672,6 +673,8 @@ impl Known {
                         Found::Nothing
                     } else if (*snapshot).xmin != pg_sys::InvalidTransactionId {
                         Found::Rival((*snapshot).xmin, (*snapshot).speculativeToken, (*slot).tts_tid)
+                    } else if (*snapshot).xmax != pg_sys::InvalidTransactionId {
+                        Found::Rival((*snapshot).xmax, 0, (*slot).tts_tid)
                     } else {
                         Found::Row
                     }

@@ -296,7 +296,7 @@ async fn only_where_promised() {
     assert!(broken.is_empty(), "{broken:#?}");
     // And the server did talk: of statements within functions, of plans, of errors.
     let log = stage.database.cluster.log_text();
-    for said in ["INSERT INTO billing.ledger", "Query Text: ", "XX001", "42501", "57014", "DEBUG:  00000"] {
+    for said in ["INSERT INTO billing.balances", "Query Text: ", "XX001", "42501", "57014", "DEBUG:  00000"] {
         assert!(log.contains(said), "the log holds no {said}");
     }
 }

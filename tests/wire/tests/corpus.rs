@@ -70,7 +70,7 @@ fn faults() -> [Vec<(String, &'static str)>; 2] {
     let logged = trigger("logs", "AFTER INSERT ON billing.customers", "RAISE WARNING 'who: %', NEW.email;");
     let answered = trigger(
         "answers",
-        "BEFORE UPDATE ON billing.webhook_events",
+        "BEFORE INSERT OR UPDATE ON billing.webhook_events",
         "IF NEW.result IS NOT NULL THEN NEW.result := jsonb_build_object('who', 'for Ada.'); END IF;",
     );
     let leaves_something = trigger(
