@@ -136,6 +136,21 @@ fn route(shape: &Shape, kept: Kept, routes: &Routes) -> Rc<Route> {
     route
 }
 
+/// The same, with the table locked as the statement locks it: what others changed about the table until then is
+/// known, and until the transaction ends nobody changes anything that the lock is there to keep.
+fn locked_route(shape: &Shape, kept: Kept, routes: &Routes, mode: pg_sys::LOCKMODE) -> Rc<Route> {
+    loop {
+        let route = route(shape, kept, routes);
+        if let Some(known) = &route.known {
+            // SAFETY: the lock that opening the table would take.
+            unsafe { pg_sys::LockRelationOid(known.table, mode) };
+        }
+        if route.generation == GENERATION.with(Cell::get) {
+            return route;
+        }
+    }
+}
+
 /// A value as the type that the store reads.
 pub fn value<T: IntoDatum + FromDatum>(value: Option<&Value>) -> Result<Option<T>> {
     let (datum, oid) = value.ok_or(Error::BrokenInvariant)?;
@@ -155,7 +170,12 @@ fn values(arguments: &[DatumWithOid]) -> Vec<Value> {
 /// Does what the statement says. `latest`: with a snapshot of now, as a writing call's statement has it, else with
 /// the one that is active.
 pub fn run(shape: &Shape, kept: Kept, routes: &Routes, latest: bool, arguments: &[DatumWithOid]) -> Done {
-    let route = route(shape, kept, routes);
+    let mode = match &shape.deed {
+        Deed::Find { lock: false, .. } => READING,
+        Deed::Find { lock: true, .. } => LOCKING,
+        Deed::Insert { .. } | Deed::Update { .. } => WRITING,
+    };
+    let route = locked_route(shape, kept, routes, mode);
     let Some(known) = &route.known else { return Done::NotHere };
     // SAFETY: the arguments live as long as the call, and each is of the type of its column, which is looked at;
     // a snapshot is pushed and popped in pairs, and an error ends the (sub)transaction, which pops what is left.
@@ -180,7 +200,7 @@ pub fn run(shape: &Shape, kept: Kept, routes: &Routes, latest: bool, arguments: 
 /// Waits until nobody is inserting or changing a row of that key; whether there is one then, whether or not a
 /// snapshot shows it.
 pub fn is_there(shape: &Shape, routes: &Routes, arguments: &[DatumWithOid]) -> Option<bool> {
-    let route = route(shape, Kept::default(), routes);
+    let route = locked_route(shape, Kept::default(), routes, READING);
     let known = route.known.as_ref()?;
     // SAFETY: as in `run`.
     unsafe {
