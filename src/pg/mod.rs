@@ -13,8 +13,8 @@ pub use interval::{interval, interval_of};
 pub use raw::heap::{Kept, hopeful, is_hopeful, watch_definitions};
 pub use raw::{
     Ended, Errors, Gates, JsonArgument, JsonText, JsonbArgument, JsonbDatum, Sharing, Time,
-    application_user_id_type, gate, has_column, has_relation, in_gate, jsonb, keeps_one_snapshot, now,
-    only_free_locks, random_uuid, refetch_source_is_set, reserve_settings_prefix, savepoint,
+    application_user_id_type, gate, has_column, has_relation, in_gate, in_passing, jsonb, keeps_one_snapshot,
+    now, only_free_locks, random_uuid, refetch_source_is_set, reserve_settings_prefix, savepoint,
 };
 pub use row::{Row, RowWriter};
 #[cfg(any(test, feature = "pg_test"))]

@@ -318,7 +318,11 @@ impl Known {
                     continue;
                 }
                 if (*attribute).attidentity as u8 == b'a' && identity.is_none() {
-                    let sequence = pg_sys::getIdentitySequence((*relation).rd_id, number, true);
+                    #[cfg(any(feature = "pg17", feature = "pg18"))]
+                    let table = relation;
+                    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+                    let table = (*relation).rd_id;
+                    let sequence = pg_sys::getIdentitySequence(table, number, true);
                     (sequence != pg_sys::InvalidOid).then_some(())?;
                     identity = Some((number, sequence));
                 } else if (*attribute).atthasdef {
@@ -982,7 +986,11 @@ unsafe fn checks_are_kept(relation: pg_sys::Relation, kept: Kept) -> bool {
     unsafe {
         let Some(constraints) = (*(*relation).rd_att).constr.as_ref() else { return true };
         let count = usize::from(constraints.num_check);
-        !constraints.has_generated_stored
+        #[cfg(feature = "pg18")]
+        let generated = constraints.has_generated_stored || constraints.has_generated_virtual;
+        #[cfg(not(feature = "pg18"))]
+        let generated = constraints.has_generated_stored;
+        !generated
             && (0..count).all(|place| {
                 let name = CStr::from_ptr((*constraints.check.add(place)).ccname);
                 kept.checks.contains(&name)

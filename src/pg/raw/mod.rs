@@ -156,6 +156,26 @@ pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs the body with memory of its own, which is given back when it is done: for many statements of one call. What
+/// it answers must not lie in that memory.
+pub fn in_passing<T: Copy>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: a child of the current context, made and deleted in pairs; an error deletes it with its parent.
+    unsafe {
+        let own = pg_sys::AllocSetContextCreateExtended(
+            pg_sys::CurrentMemoryContext,
+            c"billing_rpc in passing".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        let before = pg_sys::MemoryContextSwitchTo(own);
+        let answer = body();
+        pg_sys::MemoryContextSwitchTo(before);
+        pg_sys::MemoryContextDelete(own);
+        answer
+    }
+}
+
 /// Runs the body with the snapshot that a statement beginning now would have.
 pub fn with_transaction_snapshot<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: as above.
