@@ -89,15 +89,12 @@ impl Statement {
 
     /// Runs the statement.
     pub fn run<'conn>(&self, client: &Client<'conn>, arguments: &[DatumWithOid]) -> Result<Rows<'conn>> {
-        if let Some(direct) = &self.direct
-            && client.sees != Sees::Whole
-        {
-            if let Some(rows) = direct.run(self.sql, client.sees, arguments) {
-                return Ok(Rows::Direct(rows));
-            }
-            #[cfg(any(test, feature = "pg_test"))]
-            LEFT.with_borrow_mut(|left| left.push(self.sql));
+        let direct = self.direct.as_ref().filter(|_| client.sees != Sees::Whole);
+        if let Some(rows) = direct.and_then(|direct| direct.run(self.sql, client.sees, arguments)) {
+            return Ok(Rows::Direct(rows));
         }
+        #[cfg(any(test, feature = "pg_test"))]
+        LEFT.with_borrow_mut(|left| left.extend(direct.map(|_| self.sql)));
         let kept = match client.sees {
             Sees::Now => &self.writing,
             Sees::Snapshot => &self.reading,
