@@ -266,7 +266,7 @@ pub fn at_once<T>(client: &Client, body: impl FnOnce(&Client) -> Result<T>) -> R
     if client.sees != Sees::Now {
         return body(client);
     }
-    raw::with_transaction_snapshot(|| body(&Client { spi: client.spi, sees: Sees::Snapshot }))
+    raw::with_snapshot(raw::Snapshot::Statement, || body(&Client { spi: client.spi, sees: Sees::Snapshot }))
 }
 
 /// Runs a look at what is committed now, whatever the transaction's own snapshot shows.
@@ -274,7 +274,7 @@ pub fn at_once<T>(client: &Client, body: impl FnOnce(&Client) -> Result<T>) -> R
 /// In a savepoint, because pgrx lets a statement use the active snapshot only where the (sub)transaction has
 /// written nothing yet; otherwise it takes the transaction's own.
 pub fn read_latest<T>(body: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
-    let look = || raw::with_latest_snapshot(|| read(body)).map(Ok::<T, ()>);
+    let look = || raw::with_snapshot(raw::Snapshot::Latest, || read(body)).map(Ok::<T, ()>);
     match raw::savepoint(raw::Errors::Through, look)? {
         raw::Ended::Done(answer) => Ok(answer),
         raw::Ended::Refused(()) | raw::Ended::Busy | raw::Ended::Error(_) => Err(Error::BrokenInvariant),

@@ -177,24 +177,18 @@ pub fn run(shape: &Shape, kept: Kept, routes: &Routes, latest: bool, arguments: 
     };
     let route = locked_route(shape, kept, routes, mode);
     let Some(known) = &route.known else { return Done::NotHere };
-    // SAFETY: the arguments live as long as the call, and each is of the type of its column, which is looked at;
-    // a snapshot is pushed and popped in pairs, and an error ends the (sub)transaction, which pops what is left.
-    unsafe {
-        let values = values(arguments);
-        if latest {
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        }
-        let done = match &shape.deed {
+    let values = values(arguments);
+    // SAFETY: the arguments live as long as the call, and each is of the type of its column, which is looked at; a
+    // snapshot is active.
+    let act = || unsafe {
+        match &shape.deed {
             Deed::Find { lock: false, .. } => known.find(&values),
             Deed::Find { lock: true, .. } => known.lock(&values),
             Deed::Insert { .. } => known.insert(&values, kept.hopeful && is_hopeful()),
             Deed::Update { set, when } => known.update(&values, set, when),
-        };
-        if latest {
-            pg_sys::PopActiveSnapshot();
         }
-        done
-    }
+    };
+    if latest { super::with_snapshot(super::Snapshot::Statement, act) } else { act() }
 }
 
 /// Waits until nobody is inserting or changing a row of that key; whether there is one then, whether or not a

@@ -144,12 +144,24 @@ pub fn keeps_one_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as core::ffi::c_int }
 }
 
-/// Runs the body with a snapshot of what is committed now, whatever the transaction's own is.
-pub fn with_latest_snapshot<T>(body: impl FnOnce() -> T) -> T {
+/// A snapshot that a body is run with.
+#[derive(Clone, Copy)]
+pub enum Snapshot {
+    /// Of what is committed now, whatever the transaction's own is.
+    Latest,
+    /// That of a statement that begins now.
+    Statement,
+}
+
+/// Runs the body with that snapshot as the active one.
+pub fn with_snapshot<T>(snapshot: Snapshot, body: impl FnOnce() -> T) -> T {
     // SAFETY: a snapshot is pushed and popped in pairs; an error in between ends the (sub)transaction,
     // which pops what is left.
     unsafe {
-        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        pg_sys::PushActiveSnapshot(match snapshot {
+            Snapshot::Latest => pg_sys::GetLatestSnapshot(),
+            Snapshot::Statement => pg_sys::GetTransactionSnapshot(),
+        });
         let answer = body();
         pg_sys::PopActiveSnapshot();
         answer
@@ -172,17 +184,6 @@ pub fn in_passing<T: Copy>(body: impl FnOnce() -> T) -> T {
         let answer = body();
         pg_sys::MemoryContextSwitchTo(before);
         pg_sys::MemoryContextDelete(own);
-        answer
-    }
-}
-
-/// Runs the body with the snapshot that a statement beginning now would have.
-pub fn with_transaction_snapshot<T>(body: impl FnOnce() -> T) -> T {
-    // SAFETY: as above.
-    unsafe {
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let answer = body();
-        pg_sys::PopActiveSnapshot();
         answer
     }
 }
